@@ -1,0 +1,1 @@
+"""Prediction: windows of a network over overlapping chunks, blended exactly."""

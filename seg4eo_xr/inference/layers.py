@@ -1,0 +1,109 @@
+"""The layers of a map, made from blended probabilities in fixed point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from seg4eo_xr.geometry.blending import FIXED_POINT
+
+if TYPE_CHECKING:
+    import torch
+
+LayerName = Literal["classes", "confidence", "probabilities"]
+
+
+@dataclass(frozen=True)
+class MapEncoding:
+    """How blended probabilities become the numbers of a map.
+
+    Parameters
+    ----------
+    codes
+        Class codes in the order of the network's outputs.
+    threshold
+        Probability from which a binary network's pixel belongs to the second class; None where the
+        network has one output a class.
+    nodata
+        Code of missing pixels in the class layer; the other layers hold NaN there.
+    layers
+        Which layers to make.
+    """
+
+    codes: tuple[int, ...]
+    threshold: float | None
+    nodata: int
+    layers: tuple[LayerName, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.nodata <= 255:
+            raise ValueError(f"output_nodata must lie in 0..255 (one byte), got {self.nodata}")
+        if self.nodata in self.codes:
+            raise ValueError(
+                f"output_nodata {self.nodata} is the code of a class; the classes are {self.codes}"
+            )
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
+
+    @property
+    def channels(self) -> int:
+        """Outputs of the network: one a class, or a single one where there is a threshold."""
+        return len(self.codes) if self.threshold is None else 1
+
+    def dtype(self, layer: LayerName) -> np.dtype[Any]:
+        """Dtype of a layer."""
+        return np.dtype(np.uint8 if layer == "classes" else np.float32)
+
+    def empty(self, height: int, width: int) -> dict[LayerName, np.ndarray]:
+        """Uninitialised layers of that size."""
+        shapes = {"probabilities": (len(self.codes), height, width)}
+        return {
+            layer: np.empty(shapes.get(layer, (height, width)), self.dtype(layer))
+            for layer in self.layers
+        }
+
+    def finalise(self, sums: torch.Tensor) -> dict[LayerName, np.ndarray]:
+        """Turn finished sums into layers, before missing pixels are marked.
+
+        Parameters
+        ----------
+        sums
+            Blended probabilities × `FIXED_POINT`, int32, ``(channel, y, x)``.
+
+        Returns
+        -------
+        dict
+            Layer name to array, ``(y, x)`` or, for probabilities, ``(class, y, x)``.
+        """
+        import torch
+
+        result: dict[LayerName, np.ndarray] = {}
+        if self.threshold is None:
+            best, index = sums.max(0)
+        else:
+            index = (sums[0] >= round(self.threshold * FIXED_POINT)).to(torch.int64)
+            best = torch.maximum(sums[0], FIXED_POINT - sums[0])
+        for layer in self.layers:
+            if layer == "classes":
+                codes = torch.tensor(self.codes, dtype=torch.uint8, device=sums.device)
+                values = codes[index]
+            elif layer == "confidence":
+                values = _probability(best)
+            else:
+                values = _probability(sums)
+                if self.threshold is not None:
+                    values = torch.cat([1 - values, values])
+            result[layer] = values.cpu().numpy()
+        return result
+
+    def mark_missing(self, layers: dict[LayerName, np.ndarray], valid: np.ndarray) -> None:
+        """Write nodata where `valid`, ``(y, x)`` bool, is False; in place."""
+        for layer, values in layers.items():
+            values[..., ~valid] = self.nodata if layer == "classes" else np.nan
+
+
+def _probability(sums: torch.Tensor) -> torch.Tensor:
+    # Rounding of many windows' shares can add up to a few units above one.
+    return sums.clamp(0, FIXED_POINT).float() / FIXED_POINT

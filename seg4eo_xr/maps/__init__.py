@@ -1,0 +1,1 @@
+"""Maps: finished predictions as Zarr and cloud-optimised GeoTIFF."""

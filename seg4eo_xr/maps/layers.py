@@ -1,0 +1,134 @@
+"""What a map is made of before it is written: layers on one grid, each with its nodata value."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rioxarray  # noqa: F401  (registers the .rio accessor)
+import xarray as xr
+
+from seg4eo_xr.scenes.grid import grid_transform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from affine import Affine
+
+# What the file formats and xarray write by themselves; never copied as free attributes.
+_RESERVED = frozenset({"_FillValue", "missing_value", "grid_mapping", "coordinates"})
+CHUNK = 2048
+# A file or Zarr chunk of fewer pixels a side costs more in bookkeeping than in pixels.
+_SMALLEST_BLOCK = 512
+
+
+def checked_map(prediction: xr.Dataset) -> xr.Dataset:
+    """Bring a prediction into the form that the writers share, without computing anything.
+
+    Parameters
+    ----------
+    prediction
+        Layers with the dimensions ``y`` and ``x`` last or in any order, a CRS, NumPy or dask.
+
+    Returns
+    -------
+    Dataset
+        Lazy layers ``(..., y, x)`` in blocks of at least 512 px, coordinates ``y``, ``x`` and
+        ``spatial_ref`` (with the transform), and ``_FillValue`` in the attributes of each layer.
+
+    Raises
+    ------
+    TypeError
+        If `prediction` is no Dataset.
+    ValueError
+        If it has no layer, a layer lacks ``y`` or ``x``, or there is no CRS or no regular grid.
+    """
+    if not isinstance(prediction, xr.Dataset):
+        raise TypeError(
+            f"a map is an xarray Dataset of layers, got {type(prediction).__name__}; "
+            "turn a single array into one with array.to_dataset(name='classes')"
+        )
+    layers = {str(name): layer for name, layer in prediction.data_vars.items()}
+    if not layers:
+        raise ValueError("the prediction holds no layer; 'classes' is what a map needs")
+    for name, layer in layers.items():
+        if not {"y", "x"} <= set(layer.dims) or layer.size == 0:
+            raise ValueError(
+                f"layer {name!r} has the dimensions {dict(layer.sizes)}; "
+                "a map's layers need 'y' and 'x' with at least one pixel"
+            )
+    crs = prediction.rio.crs
+    if crs is None:
+        raise ValueError(
+            "the prediction has no CRS; set it with prediction.rio.write_crs('EPSG:...')"
+        )
+    transform = grid_transform(next(iter(layers.values())), "the prediction")
+    dataset = xr.Dataset(
+        {name: _lazy_layer(layer) for name, layer in layers.items()},
+        attrs=plain_attrs(prediction.attrs),
+    )
+    dataset = dataset.drop_vars([name for name in dataset.coords if name not in dataset.dims])
+    if not {"y", "x"} <= set(dataset.coords):
+        dataset = dataset.assign_coords(_pixel_centres(transform, dataset.sizes))
+    checked: xr.Dataset = dataset.rio.write_crs(crs).rio.write_transform(transform)
+    return checked
+
+
+def _lazy_layer(layer: xr.DataArray) -> xr.DataArray:
+    layer = layer.transpose(..., "y", "x")
+    attrs = plain_attrs(layer.attrs)
+    nodata = nodata_of(layer)
+    if nodata is not None:
+        attrs["_FillValue"] = nodata
+    if layer.chunks is None:
+        layer = layer.chunk({"y": CHUNK, "x": CHUNK})
+    merged = {
+        dim: CHUNK
+        for dim in ("y", "x")
+        if len(layer.chunksizes[dim]) > 1 and min(layer.chunksizes[dim][:-1]) < _SMALLEST_BLOCK
+    }
+    layer = layer.chunk(merged) if merged else layer.copy(deep=False)
+    layer.attrs, layer.encoding = attrs, {}
+    return layer
+
+
+def _pixel_centres(transform: Affine, sizes: Mapping[Any, int]) -> dict[str, np.ndarray]:
+    return {
+        "y": transform.f + transform.e * (np.arange(sizes["y"]) + 0.5),
+        "x": transform.c + transform.a * (np.arange(sizes["x"]) + 0.5),
+    }
+
+
+def nodata_of(layer: xr.DataArray) -> int | float | None:
+    """Value that marks missing pixels of a layer.
+
+    Returns
+    -------
+    int, float or None
+        ``_FillValue`` or ``missing_value`` of the attributes or the encoding; where neither is set,
+        NaN for floats, 255 for uint8 and None for other integers.
+    """
+    for place in (layer.attrs, layer.encoding):
+        for key in ("_FillValue", "missing_value"):
+            if place.get(key) is not None:
+                value = np.asarray(place[key]).item()
+                return float(value) if layer.dtype.kind == "f" else int(value)
+    if layer.dtype.kind == "f":
+        return math.nan
+    return 255 if layer.dtype == np.uint8 else None
+
+
+def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as lists, numbers and strings, without those that the formats write themselves."""
+    return {str(key): _plain(value) for key, value in attrs.items() if key not in _RESERVED}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,210 @@
+"""One dask computation into many small GeoTIFFs, and a VRT that shows them as one raster.
+
+A task writes a whole file of its own, so blocks of any size are written without locks, by threads,
+processes or the workers of a cluster that share the folder, and GDAL reads the result as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import dask.array as da
+import numpy as np
+import rasterio
+from affine import Affine
+from dask.base import compute
+
+from seg4eo_xr.maps.layers import plain_attrs
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.grid import grid_transform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+
+GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+def compute_blocks(dataset: xr.Dataset, folders: Mapping[str, Path]) -> None:
+    """Compute every layer in one pass and leave each block as a GeoTIFF in the layer's folder.
+
+    Parameters
+    ----------
+    dataset
+        Lazy layers ``(y, x)``.
+    folders
+        A folder for each layer to write.
+    """
+    written = [
+        da.map_blocks(
+            _write_block,
+            dataset[name].data,
+            folder=str(folder),
+            dtype=bool,
+            chunks=tuple((1,) * n for n in dataset[name].data.numblocks),
+            meta=np.empty((0, 0), bool),
+        )
+        for name, folder in folders.items()
+    ]
+    compute(*written)
+
+
+def _write_block(values: np.ndarray, folder: str, block_id: tuple[int, int]) -> np.ndarray:
+    """Write one block; a task that runs twice replaces its file by an equal one."""
+    path = Path(folder, _block_name(*block_id))
+    height, width = values.shape
+    compression = {"compress": "deflate", "zlevel": 1} if values.dtype.kind in "iu" else {}
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=1,
+        dtype=values.dtype,
+        # The VRT places the file; a transform here only keeps rasterio from warning.
+        transform=Affine.scale(2),
+        tiled=True,
+        blockxsize=512,
+        blockysize=512,
+        **compression,
+    ) as file:
+        file.write(values, 1)
+    return np.ones((1, 1), bool)
+
+
+def _block_name(row: int, col: int) -> str:
+    return f"{row}.{col}.tif"
+
+
+def write_vrt(layer: xr.DataArray, attrs: Mapping[str, Any], folder: Path) -> Path:
+    """Write the VRT over a layer's blocks, with all that the final file is to carry.
+
+    Parameters
+    ----------
+    layer
+        The layer ``(y, x)`` whose blocks lie in `folder`, with CRS, transform and ``_FillValue``.
+    attrs
+        Attributes of the whole map; they become tags of the file.
+    folder
+        Where the blocks lie and the VRT goes.
+
+    Returns
+    -------
+    Path
+        The VRT.
+    """
+    height, width = layer.shape
+    root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
+    _text(root, "SRS", layer.rio.crs.to_wkt())
+    _text(root, "GeoTransform", ", ".join(map(repr, grid_transform(layer, "the layer").to_gdal())))
+    _tags(root, attrs)
+    kind = GDAL_TYPES[layer.dtype.name]
+    band = ElementTree.SubElement(
+        root, "VRTRasterBand", dataType=kind, band="1", blockXSize="512", blockYSize="512"
+    )
+    _tags(band, plain_attrs(layer.attrs))
+    _text(band, "Description", str(layer.name))
+    if "_FillValue" in layer.attrs:
+        _text(band, "NoDataValue", str(layer.attrs["_FillValue"]))
+    table = ClassTable.from_attrs(layer.attrs)
+    if table is not None and layer.dtype == np.uint8:
+        _color_table(band, table)
+    _sources(band, layer, kind)
+    path = folder / "layer.vrt"
+    ElementTree.ElementTree(root).write(path, encoding="utf-8")
+    return path
+
+
+def _sources(band: ElementTree.Element, layer: xr.DataArray, kind: str) -> None:
+    rows, cols = layer.data.chunks
+    for row, (top, height) in enumerate(zip(accumulate(rows, initial=0), rows, strict=False)):
+        for col, (left, width) in enumerate(zip(accumulate(cols, initial=0), cols, strict=False)):
+            source = ElementTree.SubElement(band, "SimpleSource")
+            _text(source, "SourceFilename", _block_name(row, col), relativeToVRT="1")
+            _text(source, "SourceBand", "1")
+            # With the properties at hand GDAL opens a source only when it reads from it.
+            ElementTree.SubElement(
+                source,
+                "SourceProperties",
+                RasterXSize=str(width),
+                RasterYSize=str(height),
+                DataType=kind,
+                BlockXSize="512",
+                BlockYSize="512",
+            )
+            _rectangle(source, "SrcRect", (0, 0), (height, width))
+            _rectangle(source, "DstRect", (top, left), (height, width))
+
+
+def _rectangle(
+    source: ElementTree.Element, tag: str, start: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    ElementTree.SubElement(
+        source,
+        tag,
+        yOff=str(start[0]),
+        xOff=str(start[1]),
+        ySize=str(shape[0]),
+        xSize=str(shape[1]),
+    )
+
+
+def _color_table(band: ElementTree.Element, table: ClassTable) -> None:
+    colors = np.zeros((256, 3), np.uint8)
+    colors[list(table.codes)] = table.rgb()
+    _text(band, "ColorInterp", "Palette")
+    entries = ElementTree.SubElement(band, "ColorTable")
+    for red, green, blue in colors:
+        ElementTree.SubElement(entries, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4="255")
+
+
+def _tags(parent: ElementTree.Element, attrs: Mapping[str, Any]) -> None:
+    tags = ElementTree.SubElement(parent, "Metadata")
+    for key, value in attrs.items():
+        _text(tags, "MDI", encode_tag(value), key=key)
+
+
+def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
+    ElementTree.SubElement(parent, tag, attributes).text = text
+
+
+def encode_tag(value: Any) -> str:
+    """Write an attribute as the text of a TIFF tag, so that `decode_tag` gives it back.
+
+    Examples
+    --------
+    >>> encode_tag("forest"), encode_tag("7"), encode_tag([1, 2])
+    ('forest', '"7"', '[1, 2]')
+    """
+    if isinstance(value, str) and decode_tag(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def decode_tag(text: str) -> Any:
+    """Read an attribute from the text of a TIFF tag.
+
+    Examples
+    --------
+    >>> decode_tag("forest"), decode_tag('"7"'), decode_tag("[1, 2]")
+    ('forest', '7', [1, 2])
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

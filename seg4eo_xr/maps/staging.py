@@ -1,0 +1,83 @@
+"""Nothing unfinished at the final path: write beside it, then rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Open a temporary folder beside `path`, on the same file system, and remove it at the end.
+
+    Making it shows before any computing that the output can be written. A killed process leaves the
+    folder, whose name begins with a dot and ends in ``.part``; nothing ever reads it.
+
+    Parameters
+    ----------
+    path
+        The final path of the output.
+    overwrite
+        Whether something may already stand there.
+
+    Yields
+    ------
+    Path
+        The folder.
+
+    Raises
+    ------
+    FileExistsError
+        If something stands at `path` and `overwrite` is False.
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    OSError
+        If the folder cannot be written to.
+    """
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already; pass overwrite=True or choose another name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot write {path}: the folder {path.parent} does not exist; create it first"
+        )
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise type(error)(
+            f"cannot write {path}: {error.strerror}; choose a folder that you may write to"
+        ) from error
+    try:
+        yield folder
+    finally:
+        # A task of a failed computation may still be writing here while the folder goes away.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def commit(finished: Path, path: Path) -> None:
+    """Move a finished file or folder out of its staging folder to its final path.
+
+    A file is replaced atomically. A folder that stands at `path` is moved into the staging folder
+    first, so for a moment there is neither; never a mixture.
+    """
+    if finished.is_file():
+        _fsync(finished)
+    elif path.exists():
+        path.rename(finished.parent / "replaced")
+    finished.replace(path)
+    if os.name == "posix":
+        _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,231 @@
+"""Patches out of chunks: which piece of which chunk goes where, and the kernels that move it.
+
+A shard of patches is put together from pieces that are cut from a scene's chunks. A piece is a copy, so
+that a chunk can leave memory as soon as its pieces are cut, and each chunk is read once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from seg4eo_xr.patches.grids import PatchWindows
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+_GDAL_NAMES = {
+    "nearest": "nearest",
+    "bilinear": "bilinear",
+    "bicubic": "cubic",
+    "lanczos": "lanczos",
+}
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How windows become patches of one size.
+
+    Parameters
+    ----------
+    size
+        Side of a patch in pixels.
+    interpolation
+        GDAL's kernel of that name; it sees no pixel outside the window.
+    nodata
+        Stored number that takes no part, and fills what has no neighbour with data.
+    """
+
+    size: int
+    interpolation: Interpolation = "nearest"
+    nodata: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """What one chunk gives to the patches of one shard.
+
+    Parameters
+    ----------
+    chunk
+        Row and column of the chunk in the scene's grid of chunks.
+    slots
+        Position in the shard of the patch that each piece belongs to, ``(piece,)``.
+    source
+        Row and column of each piece in its chunk, ``(piece, 2)``.
+    target
+        Row and column of each piece in its patch's window, ``(piece, 2)``.
+    shape
+        Height and width of each piece, ``(piece, 2)``.
+    """
+
+    chunk: tuple[int, int]
+    slots: NDArray[np.int64]
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    shape: NDArray[np.int64]
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return self.chunk, self.slots, self.source, self.target, self.shape
+
+
+def plan_pieces(
+    windows: PatchWindows, chunks: tuple[tuple[int, ...], tuple[int, ...]]
+) -> list[Pieces]:
+    """Find the pieces of chunks that make up some windows.
+
+    Parameters
+    ----------
+    windows
+        Windows of the patches of one shard, inside the scene.
+    chunks
+        Lengths of the scene's chunks along y and x, as dask gives them.
+
+    Returns
+    -------
+    list of Pieces
+        One a chunk that a window touches, in the order of the chunks.
+    """
+    rows = _cut_axis(windows.rows, windows.heights, chunks[0])
+    cols = _cut_axis(windows.cols, windows.widths, chunks[1])
+    found: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+    for slot, (parts_y, parts_x) in enumerate(zip(rows, cols, strict=True)):
+        for chunk_y, source_y, target_y, height in parts_y:
+            for chunk_x, source_x, target_x, width in parts_x:
+                found.setdefault((chunk_y, chunk_x), []).append(
+                    (slot, source_y, source_x, target_y, target_x, height, width)
+                )
+    tables = {chunk: np.array(found[chunk], np.int64) for chunk in sorted(found)}
+    return [
+        Pieces(chunk, table[:, 0], table[:, 1:3], table[:, 3:5], table[:, 5:7])
+        for chunk, table in tables.items()
+    ]
+
+
+def _cut_axis(
+    starts: NDArray[np.int64], lengths: NDArray[np.int64], chunks: tuple[int, ...]
+) -> list[list[tuple[int, int, int, int]]]:
+    """(chunk, start in chunk, start in window, length) of each window's parts along one axis."""
+    edges = np.concatenate([[0], np.cumsum(chunks)]).astype(np.int64)
+    first = np.searchsorted(edges, starts, "right") - 1
+    last = np.searchsorted(edges, starts + lengths, "left") - 1
+    parts = []
+    for start, end, low, high in zip(starts, starts + lengths, first, last, strict=True):
+        along = []
+        for chunk in range(int(low), int(high) + 1):
+            begin, stop = max(start, edges[chunk]), min(end, edges[chunk + 1])
+            if stop > begin:
+                along.append(
+                    (chunk, int(begin - edges[chunk]), int(begin - start), int(stop - begin))
+                )
+        parts.append(along)
+    return parts
+
+
+def cut(block: np.ndarray, pieces: Pieces) -> list[np.ndarray]:
+    """Copy the pieces out of a chunk ``(..., y, x)``."""
+    return [
+        block[..., y : y + height, x : x + width].copy()
+        for (y, x), (height, width) in zip(pieces.source, pieces.shape, strict=True)
+    ]
+
+
+def assemble(
+    plans: Sequence[Pieces],
+    cuts: Sequence[Sequence[np.ndarray]],
+    windows: PatchWindows,
+    resampling: Resampling,
+) -> np.ndarray:
+    """Put the patches of a shard together from their pieces.
+
+    Parameters
+    ----------
+    plans
+        What `plan_pieces` returned for these windows.
+    cuts
+        What `cut` returned for each of the plans.
+    windows
+        The windows of the shard.
+    resampling
+        Size of the patches, and how windows of another size get there.
+
+    Returns
+    -------
+    ndarray ``(patch, ..., y, x)``
+        In the dtype of the pieces.
+    """
+    leading, dtype, size = cuts[0][0].shape[:-2], cuts[0][0].dtype, resampling.size
+    patches = np.empty((len(windows), *leading, size, size), dtype)
+    shapes = list(zip(windows.heights.tolist(), windows.widths.tolist(), strict=True))
+    targets = [
+        patch if shape == (size, size) else np.empty((*leading, *shape), dtype)
+        for patch, shape in zip(patches, shapes, strict=True)
+    ]
+    for plan, arrays in zip(plans, cuts, strict=True):
+        for slot, (y, x), (height, width), array in zip(
+            plan.slots, plan.target, plan.shape, arrays, strict=True
+        ):
+            targets[slot][..., y : y + height, x : x + width] = array
+    for patch, target, shape in zip(patches, targets, shapes, strict=True):
+        if shape != (size, size):
+            patch[...] = resample(target, resampling)
+    return patches
+
+
+def resample(window: np.ndarray, resampling: Resampling) -> np.ndarray:
+    """Bring a window to a patch's size; one that has it already passes as it is.
+
+    Parameters
+    ----------
+    window
+        Stored numbers, ``(y, x)`` or ``(band, y, x)``.
+    resampling
+        Size and kernel.
+
+    Returns
+    -------
+    ndarray ``(..., size, size)``
+        In the window's dtype.
+
+    Raises
+    ------
+    ValueError
+        If GDAL cannot resample this dtype.
+    """
+    (height, width), size = window.shape[-2:], resampling.size
+    if (height, width) == (size, size):
+        return window
+    from rasterio.dtypes import in_dtype_range
+    from rasterio.enums import Resampling as Kernel
+    from rasterio.errors import RasterioError
+    from rasterio.transform import Affine
+    from rasterio.warp import reproject
+
+    nodata = resampling.nodata
+    fill = nodata if nodata is not None and in_dtype_range(nodata, window.dtype) else None
+    patch = np.zeros((*window.shape[:-2], size, size), window.dtype)
+    try:
+        reproject(
+            window,
+            patch,
+            src_transform=Affine.identity(),
+            dst_transform=Affine.scale(width / size, height / size),
+            src_crs="EPSG:3857",
+            dst_crs="EPSG:3857",
+            src_nodata=fill,
+            dst_nodata=fill,
+            resampling=Kernel[_GDAL_NAMES[resampling.interpolation]],
+            UNIFIED_SRC_NODATA="NO",
+        )
+    except (RasterioError, TypeError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"cells of {height} × {width} pixels of {window.dtype} cannot be resampled to {size} × "
+            f"{size}: {error}; convert the scene to a dtype that GDAL warps, as uint16 or float32, or "
+            "make the cells as large as the patches"
+        ) from error
+    return patch

@@ -1,0 +1,1 @@
+"""Scenes and labels as xarray objects, their statistics, and the contract a model makes of them."""

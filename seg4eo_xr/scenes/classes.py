@@ -1,0 +1,164 @@
+"""The class table: codes in rasters, names for people, colours on maps."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Okabe and Ito's palette, told apart by colour-blind readers, in an order that suits land cover.
+_PALETTE = ("#009e73", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#0072b2", "#cc79a7", "#999999")
+_GOLDEN_ANGLE = 0.618033988749895
+_HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Classes of labels and maps, in the order of a network's outputs.
+
+    Parameters
+    ----------
+    codes
+        The numbers that stand for the classes in label rasters and maps, 0..254 for maps in uint8,
+        ascending.
+    names
+        One name a class.
+    colors
+        One colour a class, as ``#rrggbb``.
+
+    Examples
+    --------
+    >>> table = ClassTable.from_codes([10, 20, 80], names=["trees", "shrub", "water"])
+    >>> table.encode(np.array([[10, 80], [20, 255]]), ignore=255)
+    array([[  0,   2],
+           [  1, 255]], dtype=uint8)
+    """
+
+    codes: tuple[int, ...]
+    names: tuple[str, ...]
+    colors: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.codes:
+            raise ValueError("a class table needs at least one class")
+        if len(self.codes) > 255:
+            raise ValueError(f"at most 255 classes fit a map of one byte, got {len(self.codes)}")
+        if list(self.codes) != sorted(set(self.codes)):
+            raise ValueError(f"class codes must ascend and differ, got {self.codes}")
+        if not len(self.codes) == len(self.names) == len(self.colors):
+            raise ValueError(
+                f"{len(self.codes)} codes, {len(self.names)} names and {len(self.colors)} colours: "
+                "give one name and one colour a class"
+            )
+        for color in self.colors:
+            if not _HEX_COLOR.fullmatch(color):
+                raise ValueError(f"colours are written '#rrggbb' in lower case, got {color!r}")
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @classmethod
+    def from_codes(
+        cls,
+        codes: Sequence[int],
+        names: Sequence[str] | None = None,
+        colors: Sequence[str] | None = None,
+    ) -> ClassTable:
+        """Make a table from codes; without names it says ``class <code>``, colours are ours."""
+        codes = tuple(int(code) for code in codes)
+        return cls(
+            codes,
+            tuple(names) if names is not None else tuple(f"class {code}" for code in codes),
+            tuple(color.lower() for color in colors)
+            if colors is not None
+            else tuple(default_color(i) for i in range(len(codes))),
+        )
+
+    def encode(self, labels: np.ndarray, ignore: int) -> np.ndarray:
+        """Turn label codes into class indices.
+
+        Parameters
+        ----------
+        labels
+            Integer codes of any shape.
+        ignore
+            Code of unlabelled pixels; they become 255.
+
+        Returns
+        -------
+        ndarray of uint8
+            Index into the table, or 255.
+
+        Raises
+        ------
+        ValueError
+            If a code is neither in the table nor `ignore`.
+        """
+        found, inverse = np.unique(labels, return_inverse=True)
+        position = {code: index for index, code in enumerate(self.codes)} | {ignore: 255}
+        unknown = [int(code) for code in found if int(code) not in position]
+        if unknown:
+            raise ValueError(
+                f"labels hold the class codes {unknown}, which are not in the class table "
+                f"{list(self.codes)}; add them to the table, or set them to {ignore} (ignored)"
+            )
+        indices = np.array([position[int(code)] for code in found], np.uint8)
+        return indices[inverse].reshape(labels.shape)
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Plain lists, fit for JSON and for a checkpoint."""
+        return {"codes": list(self.codes), "names": list(self.names), "colors": list(self.colors)}
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Sequence[Any]]) -> ClassTable:
+        """Rebuild a table from what `to_dict` gave."""
+        return cls.from_codes(mapping["codes"], mapping["names"], mapping["colors"])
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Attributes by the CF conventions: ``flag_values``, ``flag_meanings`` and colours.
+
+        Meanings are separated by blanks there, so blanks in a name become underscores; the names as
+        people wrote them stand in ``class_names``.
+        """
+        return {
+            "flag_values": list(self.codes),
+            "flag_meanings": " ".join(re.sub(r"\s+", "_", name.strip()) for name in self.names),
+            "flag_colors": " ".join(self.colors),
+            "class_names": list(self.names),
+        }
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[str, Any]) -> ClassTable | None:
+        """Read the table from attributes that `to_attrs` or another CF writer left, if any."""
+        if "flag_values" not in attrs:
+            return None
+        codes = [int(code) for code in np.atleast_1d(attrs["flag_values"])]
+        names = attrs.get("class_names")
+        if names is None and "flag_meanings" in attrs:
+            names = str(attrs["flag_meanings"]).split()
+        colors = str(attrs["flag_colors"]).split() if "flag_colors" in attrs else None
+        return cls.from_codes(codes, names, colors)
+
+    def rgb(self) -> np.ndarray:
+        """Colours as numbers, ``(class, 3)`` uint8."""
+        return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colors], np.uint8)
+
+
+def default_color(index: int) -> str:
+    """Colour of the class at `index`: a palette of eight, then hues a golden angle apart.
+
+    Examples
+    --------
+    >>> default_color(0)
+    '#009e73'
+    """
+    if index < len(_PALETTE):
+        return _PALETTE[index]
+    red, green, blue = colorsys.hsv_to_rgb((index * _GOLDEN_ANGLE) % 1, 0.65, 0.85)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"

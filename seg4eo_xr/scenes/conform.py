@@ -1,0 +1,150 @@
+"""Hold a scene against a model's contract before anything runs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seg4eo_xr.scenes.open import band_names_of, select_bands
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from seg4eo_xr.scenes.contract import Contract
+
+# Networks see texture: beyond a tenth of a pixel's size objects look different to them.
+_RESOLUTION_TOLERANCE = 0.1
+
+# Fewer pixels than this say nothing about a scene.
+_FEWEST_VALUES = 100
+
+
+class ContractWarning(UserWarning):
+    """A scene differs from what the model was trained on, in a way that may be meant."""
+
+
+def ground_sample_distance(scene: xr.DataArray) -> tuple[float, float]:
+    """Size of a pixel on the ground at the scene's centre.
+
+    Measured along the WGS 84 ellipsoid, so that scenes in metres, feet, degrees or Web Mercator
+    compare with each other.
+
+    Parameters
+    ----------
+    scene
+        Array with dimensions ``y`` and ``x``, a CRS and a transform.
+
+    Returns
+    -------
+    tuple of float
+        Width and height of a pixel in metres.
+
+    Raises
+    ------
+    ValueError
+        If the scene has no CRS.
+    """
+    import pyproj
+
+    if scene.rio.crs is None:
+        raise ValueError("the scene has no CRS; set it with scene.rio.write_crs('EPSG:...')")
+    crs = pyproj.CRS.from_user_input(scene.rio.crs)
+    transform = scene.rio.transform(recalc=True)
+    row, col = scene.sizes["y"] / 2, scene.sizes["x"] / 2
+    corners = [transform * point for point in ((col, row), (col + 1, row), (col, row + 1))]
+    if crs.geodetic_crs is None:
+        factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+        return abs(transform.a) * factor, abs(transform.e) * factor
+    to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    lon, lat = to_degrees.transform(*zip(*corners, strict=True))
+    geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")
+    _, _, width = geod.inv(lon[0], lat[0], lon[1], lat[1])
+    _, _, height = geod.inv(lon[0], lat[0], lon[2], lat[2])
+    return float(width), float(height)
+
+
+def conform(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
+    """Pick and order a scene's bands by name, and check the rest of the contract.
+
+    Parameters
+    ----------
+    scene
+        ``(band, y, x)`` with band names as the ``band`` coordinate.
+    contract
+        What the model expects.
+
+    Returns
+    -------
+    DataArray
+        The same numbers, the contract's bands in the contract's order; nothing is read.
+
+    Raises
+    ------
+    ValueError
+        If a band is missing.
+
+    Warns
+    -----
+    ContractWarning
+        If pixels differ in size by more than a tenth.
+    """
+    scene = _pick_bands(scene, contract.bands)
+    ours, wanted = ground_sample_distance(scene), contract.ground_sample_distance
+    if not np.allclose(ours, wanted, rtol=_RESOLUTION_TOLERANCE):
+        warnings.warn(
+            f"the scene's pixels are {ours[0]:.4g} × {ours[1]:.4g} m, but the model was trained on "
+            f"{wanted[0]:.4g} × {wanted[1]:.4g} m; resample the scene, or expect poorer results",
+            ContractWarning,
+            stacklevel=3,
+        )
+    return scene
+
+
+def _pick_bands(scene: xr.DataArray, wanted: tuple[str, ...]) -> xr.DataArray:
+    names = band_names_of(scene)
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise ValueError(
+            f"the model needs the {len(wanted)} bands {list(wanted)}, but the scene has the "
+            f"{len(names)} bands {names}: {missing} are missing; if they only bear other names, "
+            "rename them with open_scene(..., band_names=[...]) or --band_names"
+        )
+    return select_bands(scene, wanted)
+
+
+def check_values(values: np.ndarray, valid: np.ndarray, contract: Contract) -> None:
+    """Warn where a scene's numbers cannot be what the model was trained on.
+
+    A band is suspect where most values lie outside the training range, as digital numbers do where
+    reflectances were meant, or where nothing exceeds a hundredth of it, as in the opposite case.
+
+    Parameters
+    ----------
+    values
+        Stored numbers, ``(band, y, x)``; a sample of a scene will do.
+    valid
+        Which pixels hold data, ``(y, x)``.
+    contract
+        Scaling, and the range of each band in training.
+
+    Warns
+    -----
+    ContractWarning
+        Once for each suspect band.
+    """
+    if np.count_nonzero(valid) < _FEWEST_VALUES:
+        return
+    limits = zip(contract.minimum, contract.maximum, contract.normalization.upper, strict=True)
+    for band, (lowest, highest, upper) in enumerate(limits):
+        numbers = values[band][valid] * contract.scale[band] + contract.offset[band]
+        outside = np.mean((numbers < lowest) | (numbers > highest))
+        faint = lowest >= 0 and numbers.max() < 0.01 * upper
+        if outside > 0.5 or faint:
+            warnings.warn(
+                f"band {contract.bands[band]!r} holds values that the model never saw: it was "
+                f"trained on {lowest:.4g} to {highest:.4g}; check the scene's scale and offset",
+                ContractWarning,
+                stacklevel=2,
+            )

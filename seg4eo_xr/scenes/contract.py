@@ -1,0 +1,236 @@
+"""What a model expects of a scene: bands, scaling, resolution, normalisation, nodata and classes.
+
+The contract is computed from the training split, stored in the patch store and in the checkpoint,
+and enforced at prediction. `normalize` is the one function that turns a scene's numbers into a
+network's input, in training and in prediction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import array_api_compat
+import numpy as np
+
+from seg4eo_xr.scenes.classes import ClassTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NodataRule = Literal["any", "all"]
+NormalizationKind = Literal["percentile", "standard", "none"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Affine map of physical values, a band each: `lower` goes to 0 and `upper` to 1.
+
+    Parameters
+    ----------
+    kind
+        ``percentile``: `upper` is the training split's 99th percentile, values are clipped to 0..1;
+        ``standard``: `lower` is the mean and `upper` the mean plus one standard deviation, no
+        clipping; ``none``: values pass as they are.
+    lower, upper
+        One number a band, in physical units (after scale and offset).
+    """
+
+    kind: NormalizationKind
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.lower) != len(self.upper):
+            raise ValueError(f"{len(self.lower)} lower but {len(self.upper)} upper bounds")
+        if not np.isfinite([*self.lower, *self.upper]).all():
+            raise ValueError(f"bounds must be finite, got {self.lower} and {self.upper}")
+
+    @property
+    def clips(self) -> bool:
+        """Whether results are clipped to 0..1."""
+        return self.kind == "percentile"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a model expects of a scene.
+
+    Parameters
+    ----------
+    bands
+        Names of the bands in the network's order.
+    dtype
+        NumPy name of the dtype of the training scenes.
+    scale, offset
+        A band each: physical value = stored number × scale + offset.
+    nodata
+        Stored number that marks missing data, or None.
+    nodata_rule
+        A pixel is missing where ``any`` or where ``all`` of its bands are.
+    ground_sample_distance
+        Size of a pixel on the ground (x, y), in metres whatever the CRS; see
+        `seg4eo_xr.scenes.conform.ground_sample_distance`.
+    minimum, maximum
+        Smallest and largest physical value a band in the training split.
+    normalization
+        How physical values become the network's input.
+    classes
+        Codes, names and colours of the classes, in the order of the network's outputs.
+    ignore
+        Label code that marks unlabelled pixels.
+    """
+
+    bands: tuple[str, ...]
+    dtype: str
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+    nodata: float | None
+    nodata_rule: NodataRule
+    ground_sample_distance: tuple[float, float]
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+    normalization: Normalization
+    classes: ClassTable
+    ignore: int = 255
+
+    def __post_init__(self) -> None:
+        if len(set(self.bands)) != len(self.bands):
+            raise ValueError(f"band names must differ from each other, got {self.bands}")
+        per_band = {
+            "scale": self.scale,
+            "offset": self.offset,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "normalization": self.normalization.lower,
+        }
+        for name, numbers in per_band.items():
+            if len(numbers) != len(self.bands):
+                raise ValueError(f"{name} has {len(numbers)} numbers for {len(self.bands)} bands")
+        if self.ignore in self.classes.codes:
+            raise ValueError(f"ignore code {self.ignore} is also the code of a class")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings, fit for JSON and for a checkpoint."""
+        return {**asdict(self), "classes": self.classes.to_dict()}
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> Contract:
+        """Rebuild a contract from what `to_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing or has an impossible value.
+        """
+        tuples = ("bands", "scale", "offset", "ground_sample_distance", "minimum", "maximum")
+        try:
+            rule = mapping["normalization"]
+            return cls(
+                **{
+                    **mapping,
+                    **{name: tuple(mapping[name]) for name in tuples},
+                    "normalization": Normalization(
+                        rule["kind"], tuple(rule["lower"]), tuple(rule["upper"])
+                    ),
+                    "classes": ClassTable.from_dict(mapping["classes"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a contract: {error}") from error
+
+    def of_scene(
+        self, nodata: float | None, scale: Sequence[float], offset: Sequence[float]
+    ) -> Contract:
+        """Return the same contract for a scene that stores its numbers in another way.
+
+        Parameters
+        ----------
+        nodata
+            The scene's own mark of missing data; the training scenes' if it has none.
+        scale, offset
+            The scene's own scaling, a band each.
+        """
+        nodata = self.nodata if nodata is None else float(nodata)
+        return replace(self, nodata=nodata, scale=tuple(scale), offset=tuple(offset))
+
+
+def valid_mask(values: np.ndarray, nodata: float | None, rule: NodataRule = "any") -> np.ndarray:
+    """Tell which pixels hold data.
+
+    Parameters
+    ----------
+    values
+        Stored numbers, ``(..., band, y, x)``, of any dtype.
+    nodata
+        The number that marks missing data; None where only NaN and infinity do.
+    rule
+        A pixel is missing where ``any`` or where ``all`` of its bands are.
+
+    Returns
+    -------
+    ndarray of bool, ``(..., y, x)``
+        True where the pixel is to be trusted.
+    """
+    missing: np.ndarray | None = None
+    if nodata is not None and not np.isnan(nodata) and _representable(nodata, values.dtype):
+        missing = values == values.dtype.type(nodata)
+    if np.issubdtype(values.dtype, np.floating):
+        broken = ~np.isfinite(values)
+        missing = broken if missing is None else missing | broken
+    if missing is None:
+        return np.ones((*values.shape[:-3], *values.shape[-2:]), bool)
+    reduce = np.any if rule == "any" else np.all
+    return np.asarray(~reduce(missing, axis=-3))
+
+
+def _representable(number: float, dtype: np.dtype) -> bool:
+    if not np.issubdtype(dtype, np.integer):
+        return True
+    limits = np.iinfo(dtype)
+    return float(number).is_integer() and limits.min <= number <= limits.max
+
+
+def normalize(values: Any, contract: Contract) -> Any:
+    """Turn stored numbers into a network's input.
+
+    Parameters
+    ----------
+    values
+        Stored numbers, ``(..., band, y, x)``: a NumPy array, dask array or torch tensor with the
+        contract's bands in the contract's order.
+    contract
+        Scaling, nodata and normalisation.
+
+    Returns
+    -------
+    array of float32, same kind and shape
+        The normalised values; 0 in every band of a pixel that is missing by the contract's rule,
+        and wherever a single value is not finite or nodata.
+    """
+    xp = array_api_compat.array_namespace(values)
+    where = {} if array_api_compat.is_dask_array(values) else {"device": values.device}
+
+    def per_band(numbers: np.ndarray) -> Any:
+        return xp.asarray(numbers.astype(np.float32)[:, None, None], **where)
+
+    scale, offset = np.array(contract.scale), np.array(contract.offset)
+    lower, upper = np.array(contract.normalization.lower), np.array(contract.normalization.upper)
+    if contract.normalization.kind == "none":
+        lower, upper = np.zeros_like(lower), np.ones_like(upper)
+    span = np.where(upper > lower, upper - lower, 1.0)
+    numbers = xp.astype(values, xp.float32)
+    result = numbers * per_band(scale / span) + per_band((offset - lower) / span)
+    if contract.normalization.clips:
+        result = xp.clip(result, 0.0, 1.0)
+    missing = None
+    if contract.nodata is not None and not np.isnan(contract.nodata):
+        missing = numbers == np.float32(contract.nodata).item()
+    if xp.isdtype(values.dtype, "real floating"):
+        broken = ~xp.isfinite(numbers)
+        missing = broken if missing is None else missing | broken
+    if missing is None:
+        return result
+    if contract.nodata_rule == "any":
+        missing = xp.any(missing, axis=-3, keepdims=True)
+    return xp.where(missing, xp.zeros_like(result), result)

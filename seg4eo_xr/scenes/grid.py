@@ -1,0 +1,186 @@
+"""Where a raster lies: dimensions, CRS and transform, brought into one form and compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rioxarray  # noqa: F401  (registers .rio)
+import xarray as xr
+from affine import Affine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DIMS = ("band", "y", "x")
+_SPATIAL_NAMES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
+_PIXEL_TOLERANCE = 0.01
+
+
+def require_same_grid(a: xr.DataArray, b: xr.DataArray, what_a: str, what_b: str) -> None:
+    """Raise ValueError unless two rasters share CRS, transform and shape.
+
+    Transforms may differ by a hundredth of a pixel at the corners.
+    """
+    grids = [f"{what} is {_grid_text(array)}" for what, array in ((what_a, a), (what_b, b))]
+    shapes = [tuple(array.shape[-2:]) for array in (a, b)]
+    if a.rio.crs != b.rio.crs:
+        problem = "different CRSs"
+    elif shapes[0] != shapes[1]:
+        problem = "different shapes"
+    elif not _corners_agree(a.rio.transform(), b.rio.transform(), shapes[0]):
+        problem = "different transforms"
+    else:
+        return
+    raise ValueError(
+        f"{what_a} and {what_b} have {problem}: {'; '.join(grids)}. Warp one onto the other's "
+        "grid, as with labels.rio.reproject_match(scene) (nearest neighbour for labels)"
+    )
+
+
+def _corners_agree(one: Affine, other: Affine, shape: tuple[int, ...]) -> bool:
+    """Whether two north-up grids differ by less than the tolerance at both ends of both axes."""
+    height, width = shape
+    gaps = [
+        (one.c - other.c) / one.a,
+        (one.f - other.f) / one.e,
+        (one.c - other.c + width * (one.a - other.a)) / one.a,
+        (one.f - other.f + height * (one.e - other.e)) / one.e,
+    ]
+    return max(map(abs, gaps)) <= _PIXEL_TOLERANCE
+
+
+def _grid_text(array: xr.DataArray) -> str:
+    transform = array.rio.transform()
+    height, width = array.shape[-2:]
+    return (
+        f"{height} × {width} px of {transform.a:.9g} × {-transform.e:.9g} units "
+        f"from ({transform.c:.9g}, {transform.f:.9g}) in {crs_text(array.rio.crs)}"
+    )
+
+
+def crs_text(crs: Any) -> str:
+    """Short name of a CRS: its EPSG code where it has one, else its name."""
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else str(crs.to_wkt()).split('"')[1]
+
+
+def place(data: Any, crs: Any, transform: Affine) -> xr.DataArray:
+    """Give an array ``(..., y, x)`` pixel-centre coordinates, CRS and transform.
+
+    Parameters
+    ----------
+    data
+        NumPy or dask array, ``(y, x)`` or ``(band, y, x)``.
+    crs
+        Anything that rioxarray takes for a CRS.
+    transform
+        North-up transform from pixels to CRS units.
+    """
+    height, width = data.shape[-2:]
+    coords = {
+        "y": transform.f + transform.e * (np.arange(height) + 0.5),
+        "x": transform.c + transform.a * (np.arange(width) + 0.5),
+    }
+    placed = xr.DataArray(data, coords, _DIMS[-data.ndim :])
+    placed = placed.rio.write_crs(crs).rio.write_transform(transform)
+    located: xr.DataArray = placed.rio.write_coordinate_system()
+    return located
+
+
+def as_band_y_x(array: xr.DataArray, what: str) -> xr.DataArray:
+    """Rename and transpose the dimensions to ``band``, ``y``, ``x``; a plane gets a band."""
+    array = array.rename(
+        {d: _SPATIAL_NAMES[str(d)] for d in array.dims if str(d) in _SPATIAL_NAMES}
+    )
+    lengthless = [
+        d for d in array.dims if d not in _DIMS and array.sizes[d] == 1 and array.ndim > 3
+    ]
+    array = array.squeeze(lengthless, drop=True)
+    if "band" not in array.dims:
+        array = array.drop_vars("band", errors="ignore")
+        others = [d for d in array.dims if d not in _DIMS]
+        array = array.rename({others[0]: "band"}) if len(others) == 1 else array.expand_dims("band")
+    if set(array.dims) != set(_DIMS):
+        raise ValueError(
+            f"{what} has the dimensions {tuple(array.dims)}, but a scene has band, y and x; rename "
+            "them with scene.rename(...), and pick one time with scene.isel(time=0)"
+        )
+    if 0 in array.shape:
+        raise ValueError(f"{what} is empty: its shape is {array.shape}")
+    return array.transpose(*_DIMS)
+
+
+def grid_transform(array: xr.DataArray, what: str) -> Affine:
+    """Transform of an array's pixels, as its CRS variable says or else as its coordinates say."""
+    stated = _stated_transform(array) or Affine.identity()
+    found = [_step(array[dim].values, dim, what) for dim in ("x", "y") if dim in array.coords]
+    if len(found) < 2:
+        require_north_up_grid(stated, what)
+        return stated
+    (x, dx), (y, dy) = found
+    # a single row or column has no step of its own
+    dx, dy = dx or stated.a, dy or stated.e
+    measured = Affine(dx, 0.0, x - dx / 2, 0.0, dy, y - dy / 2)
+    require_north_up_grid(measured, what)
+    # the stated numbers are the exact ones, unless the array was cropped or thinned since
+    return stated if _corners_agree(stated, measured, array.shape[-2:]) else measured
+
+
+def _stated_transform(array: xr.DataArray) -> Affine | None:
+    mapping = array.coords.get(array.rio.grid_mapping)
+    numbers = None if mapping is None else mapping.attrs.get("GeoTransform")
+    return None if numbers is None else Affine.from_gdal(*map(float, str(numbers).split()))
+
+
+def _step(centres: np.ndarray, dim: str, what: str) -> tuple[float, float]:
+    """First pixel centre and distance between centres; 0 for a single pixel."""
+    centres = np.asarray(centres, np.float64)
+    if centres.size == 1:
+        return float(centres[0]), 0.0
+    step = (centres[-1] - centres[0]) / (centres.size - 1)
+    even = centres[0] + step * np.arange(centres.size)
+    if not step or np.abs(centres - even).max() > 0.1 * abs(step):
+        raise ValueError(
+            f"{what} has uneven {dim} coordinates; resample it onto a regular grid, as with "
+            "scene.interp(...)"
+        )
+    return float(centres[0]), float(step)
+
+
+def missing_crs(what: str, path: str = "FILE") -> str:
+    """Text of the error for rasters that lie nowhere."""
+    return (
+        f"{what} has no CRS; set it with scene.rio.write_crs('EPSG:...'), or in the file with "
+        f"`gdal_edit.py -a_srs EPSG:... {path}`"
+    )
+
+
+def require_north_up_grid(transform: Any, what: str, path: str = "FILE") -> None:
+    """Raise ValueError where a transform is missing, rotated or mirrored."""
+    if transform.is_identity:
+        raise ValueError(
+            f"{what} has a CRS but no geotransform; set it with scene.rio.write_transform(...), or "
+            f"in the file with `gdal_edit.py -a_ullr WEST NORTH EAST SOUTH {path}`"
+        )
+    if transform.b or transform.d:
+        raise ValueError(
+            f"{what} has a rotated geotransform {tuple(transform)[:6]}; warp it to a north-up grid "
+            f"with `gdalwarp {path} north_up.tif`"
+        )
+    if transform.a <= 0 or transform.e >= 0:
+        raise ValueError(
+            f"{what} has pixels of {transform.a} by {transform.e} CRS units, but rows must run "
+            "from north to south and columns from west to east; flip it with "
+            f"scene.isel(y=slice(None, None, -1)), or with `gdalwarp {path} north_up.tif`"
+        )
+
+
+def require_real_dtype(dtypes: Sequence[str], what: str) -> None:
+    """Raise ValueError where a dtype is neither integer nor real."""
+    for dtype in dtypes:
+        if dtype.startswith("complex") or np.dtype(dtype).kind not in "uif":
+            raise ValueError(
+                f"{what} has the dtype {dtype}, but scenes hold integers or real numbers; of "
+                "complex data take the amplitude first, as with np.abs(scene)"
+            )

@@ -1,0 +1,204 @@
+"""One raster file as a lazy DataArray, read through rioxarray in whole file blocks."""
+
+from __future__ import annotations
+
+import warnings
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import dask.array as da
+import numpy as np
+import rasterio
+import rioxarray
+import xarray as xr
+from dask.base import tokenize
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid, require_real_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Chunks = int | dict[str, int] | Literal["auto"] | None
+
+_CHUNK_SIDE = 2048  # pixels
+_CHUNK_BYTES = 256e6
+
+
+def is_remote(source: str | Path) -> bool:
+    """Tell whether `source` is a URL or a path of GDAL's virtual file systems."""
+    return "://" in str(source) or str(source).startswith("/vsi")
+
+
+def require_local_path(source: str | Path, what: str) -> None:
+    """Raise FileNotFoundError where `source` is a local path that does not exist."""
+    if not is_remote(source) and not Path(source).exists():
+        raise FileNotFoundError(
+            f"{what} {str(source)!r} does not exist; check the path "
+            f"(relative paths start at {Path.cwd()})"
+        )
+
+
+def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene") -> xr.DataArray:
+    """Open one raster file that GDAL reads: GeoTIFF, COG, VRT, JPEG 2000 and others.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    chunks
+        Side of a dask chunk in pixels, or sides by dimension; ``auto`` takes whole file blocks of
+        about 2048 pixels and at most 256 MB; None the same.
+    what
+        What error messages call the file.
+
+    Returns
+    -------
+    DataArray (band, y, x)
+        Stored numbers as rioxarray gives them, neither masked nor scaled, one chunk along ``band``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    OSError
+        If it cannot be opened or is cut short; and when a block is read that cannot be decoded.
+    ValueError
+        If it holds several subdatasets, complex numbers or a rotated grid, or lies nowhere.
+    """
+    require_local_path(path, what)
+    blocks = _require_usable(path, what)
+    _require_complete(path, what)
+    try:
+        with warnings.catch_warnings():
+            # scales that differ by band are kept as they are, so rioxarray's hint is not needed
+            warnings.filterwarnings(
+                "ignore", message="(Scales|Offsets) differ", category=UserWarning
+            )
+            opened = rioxarray.open_rasterio(
+                path, masked=False, mask_and_scale=False, lock=False, cache=False
+            )
+    except (RasterioIOError, OverflowError, ValueError) as error:
+        raise OSError(f"cannot open {what} {str(path)!r}: {error}") from error
+    assert isinstance(opened, xr.DataArray)  # subdatasets are refused above
+    opened = opened.rename({opened.dims[0]: "band"})
+    sizes = {str(name): size for name, size in opened.sizes.items()}
+    sides = chunk_sides(sizes, blocks, opened.dtype.itemsize, chunks)
+    reader = _Reader(opened.variable, str(path))
+    lazy = da.from_array(
+        reader,
+        chunks=(sizes["band"], sides["y"], sides["x"]),
+        name=f"raster-{tokenize(str(path), _version(path), sides)}",
+        lock=False,
+        meta=np.empty((0, 0, 0), opened.dtype),
+    )
+    return opened.copy(data=lazy)
+
+
+def chunk_sides(
+    sizes: Mapping[str, int], blocks: tuple[int, int], itemsize: int, chunks: Chunks
+) -> dict[str, int]:
+    """Sides of dask chunks along y and x, in pixels.
+
+    Parameters
+    ----------
+    sizes
+        Length of ``band``, ``y`` and ``x``.
+    blocks
+        Height and width of the file's blocks; automatic chunks are multiples, so that no block is
+        decoded twice.
+    itemsize
+        Bytes a number.
+    chunks
+        As in `read_raster`.
+
+    Examples
+    --------
+    >>> chunk_sides({"band": 10, "y": 10980, "x": 10980}, (256, 256), 2, "auto")
+    {'y': 2048, 'x': 2048}
+    >>> chunk_sides({"band": 3, "y": 10980, "x": 10980}, (1, 10980), 2, "auto")
+    {'y': 382, 'x': 10980}
+    """
+    if isinstance(chunks, int):
+        chunks = {"y": chunks, "x": chunks}
+    side = min(_CHUNK_SIDE, sqrt(_CHUNK_BYTES / (sizes["band"] * itemsize)))
+    width = min(sizes["x"], blocks[1] * max(1, round(side / blocks[1])))
+    height = min(sizes["y"], blocks[0] * max(1, round(side * side / width / blocks[0])))
+    given = chunks if isinstance(chunks, dict) else {}
+    result = {"y": given.get("y", height), "x": given.get("x", width)}
+    return {dim: sizes[dim] if length == -1 else length for dim, length in result.items()}
+
+
+class _Reader:
+    """What dask reads chunks from; errors of reading name the file and what to do."""
+
+    def __init__(self, variable: xr.Variable, path: str) -> None:
+        self._variable = variable
+        self._path = path
+        self.shape = variable.shape
+        self.dtype = variable.dtype
+        self.ndim = variable.ndim
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+        try:
+            return np.asarray(self._variable[key].values)
+        except RasterioIOError as error:
+            rows, cols = key[-2:]
+            raise OSError(
+                f"cannot read rows {rows.start}..{rows.stop} and columns {cols.start}..{cols.stop} "
+                f"of {self._path!r}: the file is truncated or damaged "
+                f"({error.__cause__ or error}); copy or download it again"
+            ) from error
+
+
+def _require_usable(path: str | Path, what: str) -> tuple[int, int]:
+    """Refuse what cannot become a scene; return height and width of the file's blocks."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the checks below speak
+            with rasterio.open(path) as file:
+                if file.count == 0:
+                    raise ValueError(
+                        f"{what} {str(path)!r} holds no raster band of its own; its subdatasets "
+                        f"are {file.subdatasets or 'none'}: open one of them"
+                    )
+                if file.crs is None:
+                    raise ValueError(missing_crs(f"{what} {str(path)!r}", str(path)))
+                require_north_up_grid(file.transform, f"{what} {str(path)!r}", str(path))
+                require_real_dtype(file.dtypes, f"{what} {str(path)!r}")
+                height, width = file.block_shapes[0]
+                return int(height), int(width)
+    except RasterioIOError as error:
+        raise OSError(
+            f"cannot open {what} {str(path)!r} as a raster: {error}; it may be truncated, or of a "
+            "format that this GDAL does not read"
+        ) from error
+
+
+def _require_complete(path: str | Path, what: str) -> None:
+    """Refuse a TIFF whose tiles reach past the end of the file: GDAL opens such a file gladly."""
+    if is_remote(path) or Path(path).suffix.lower() not in (".tif", ".tiff"):
+        return
+    import tifffile
+
+    size = Path(path).stat().st_size
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages.first
+            ends = np.add(page.dataoffsets, page.databytecounts)
+    except (tifffile.TiffFileError, IndexError, ValueError, AttributeError):
+        return  # GDAL opened it, so reading will tell
+    if ends.size and int(ends.max()) > size:
+        raise OSError(
+            f"{what} {str(path)!r} is truncated: {int((ends > size).sum())} of its {ends.size} "
+            f"blocks lie beyond its {size} bytes; copy or download it again"
+        )
+
+
+def _version(path: str | Path) -> tuple[int, int] | None:
+    """Size and time of a local file, which name its chunks in dask graphs."""
+    if is_remote(path):
+        return None
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns

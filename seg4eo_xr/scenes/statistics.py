@@ -1,0 +1,207 @@
+"""Band and class statistics in one streamed pass, and the contract that follows from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from dask.base import compute
+from dask.delayed import delayed
+
+from seg4eo_xr.scenes.conform import ground_sample_distance
+from seg4eo_xr.scenes.contract import (
+    Contract,
+    Normalization,
+    NormalizationKind,
+    valid_mask,
+)
+from seg4eo_xr.scenes.histogram import (
+    EXACT_DTYPES,
+    BandHistogram,
+    bin_numbers,
+    merge_histograms,
+)
+from seg4eo_xr.scenes.open import band_names_of, band_scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seg4eo_xr.scenes.classes import ClassTable
+    from seg4eo_xr.scenes.contract import NodataRule
+
+__all__ = [
+    "BandHistogram",
+    "band_statistics",
+    "class_counts",
+    "make_contract",
+    "merge_histograms",
+    "scene_histogram",
+    "statistics_dataset",
+]
+
+_MERGED_AT_ONCE = 8
+
+
+def scene_histogram(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> BandHistogram:
+    """Count a scene's valid numbers in one pass over its chunks.
+
+    Parameters
+    ----------
+    scene
+        ``(band, y, x)``; read chunk by chunk where it is lazy.
+    nodata_rule
+        A pixel is missing where ``any`` or where ``all`` of its bands are.
+    """
+    nodata = scene.rio.nodata
+
+    def of_block(values: np.ndarray) -> BandHistogram:
+        valid = valid_mask(values, nodata, nodata_rule)
+        return BandHistogram.of_block(values, valid, None if nodata_rule == "any" else nodata)
+
+    if scene.chunks is None:
+        return of_block(scene.values)
+    return _reduced(scene.data.rechunk({0: -1}, method="tasks"), of_block)
+
+
+def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> xr.Dataset:
+    """Statistics of a scene's stored numbers, nodata excluded, in one pass.
+
+    Parameters
+    ----------
+    scene
+        ``(band, y, x)``; read chunk by chunk where it is lazy.
+    nodata_rule
+        A pixel is missing where ``any`` or where ``all`` of its bands are.
+
+    Returns
+    -------
+    Dataset (band)
+        ``count``, ``minimum``, ``maximum``, ``mean``, ``std``, ``p01``, ``p50`` and ``p99``.
+    """
+    histogram = scene_histogram(scene, nodata_rule=nodata_rule)
+    return statistics_dataset(histogram, band_names_of(scene))
+
+
+def statistics_dataset(histogram: BandHistogram, bands: Sequence[str]) -> xr.Dataset:
+    """Arrange a histogram's statistics by band name, as `band_statistics` gives them."""
+    numbers = {
+        "count": histogram.count,
+        "minimum": histogram.minimum,
+        "maximum": histogram.maximum,
+        "mean": histogram.mean,
+        "std": histogram.std,
+        **{f"p{q:02d}": histogram.percentile(q) for q in (1, 50, 99)},
+    }
+    return xr.Dataset({name: ("band", row) for name, row in numbers.items()}, {"band": list(bands)})
+
+
+def class_counts(labels: xr.DataArray) -> dict[int, int]:
+    """Pixels of each class code, in ascending order, in one pass.
+
+    Parameters
+    ----------
+    labels
+        ``(y, x)`` integers of at most 16 bits; `labels.rio.nodata` marks what is ignored.
+
+    Examples
+    --------
+    >>> class_counts(xr.DataArray(np.array([[1, 1], [2, 255]], np.uint8), dims=("y", "x"),
+    ...                           attrs={"_FillValue": 255}))
+    {1: 2, 2: 1}
+    """
+    if str(labels.dtype) not in EXACT_DTYPES:
+        raise ValueError(f"labels must be integers of at most 16 bits, got {labels.dtype}")
+    ignore = labels.rio.nodata
+    plane = labels.expand_dims("band").assign_coords(band=["labels"])
+    histogram = scene_histogram(plane if ignore is None else plane.rio.write_nodata(ignore))
+    found = np.flatnonzero(histogram.counts[0])
+    codes = bin_numbers(histogram.dtype)[found]
+    return {int(code): int(n) for code, n in zip(codes, histogram.counts[0][found], strict=True)}
+
+
+def make_contract(
+    histogram: BandHistogram,
+    scene: xr.DataArray,
+    classes: ClassTable,
+    *,
+    kind: NormalizationKind = "percentile",
+    nodata_rule: NodataRule = "any",
+    ignore: int = 255,
+) -> Contract:
+    """Derive a model's contract from the statistics of its training data.
+
+    Parameters
+    ----------
+    histogram
+        Counts of the training split.
+    scene
+        A scene of the training data; only its metadata are read.
+    classes
+        The classes, in the order of the network's outputs.
+    kind
+        ``percentile``: from 0 (the 1st percentile in bands with negative values) to the 99th
+        percentile; ``standard``: mean and standard deviation; ``none``.
+    nodata_rule
+        A pixel is missing where ``any`` or where ``all`` of its bands are.
+    ignore
+        Label code of unlabelled pixels.
+
+    Raises
+    ------
+    ValueError
+        If a band has no valid number.
+    """
+    bands = band_names_of(scene)
+    empty = [band for band, count in zip(bands, histogram.count, strict=True) if count == 0]
+    if empty:
+        raise ValueError(
+            f"the training data hold no valid number in the bands {empty}: all is nodata "
+            f"({scene.rio.nodata}) or not finite; check the scene's nodata value and the split"
+        )
+    scales, offsets = (np.array(numbers) for numbers in band_scaling(scene))
+
+    def physical(*stored: np.ndarray) -> np.ndarray:
+        return np.sort(np.array(stored) * scales + offsets, axis=0)
+
+    minimum, maximum = physical(histogram.minimum, histogram.maximum)
+    if kind == "percentile":
+        lower, upper = physical(histogram.percentile(1), histogram.percentile(99))
+        # a negative scale turns the percentiles round, which sorting has undone
+        lower = np.where(minimum >= 0, 0.0, lower)
+    elif kind == "standard":
+        lower = histogram.mean * scales + offsets
+        upper = lower + histogram.std * np.abs(scales)
+    else:
+        lower, upper = np.zeros_like(minimum), np.ones_like(maximum)
+    nodata = scene.rio.nodata
+    return Contract(
+        bands=tuple(bands),
+        dtype=str(scene.dtype),
+        scale=_plain(scales),
+        offset=_plain(offsets),
+        nodata=None if nodata is None else float(nodata),
+        nodata_rule=nodata_rule,
+        ground_sample_distance=ground_sample_distance(scene),
+        minimum=_plain(minimum),
+        maximum=_plain(maximum),
+        normalization=Normalization(kind, _plain(lower), _plain(upper)),
+        classes=classes,
+        ignore=ignore,
+    )
+
+
+def _plain(numbers: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(number) for number in numbers)
+
+
+def _reduced(array: Any, of_block: Any) -> BandHistogram:
+    """Apply `of_block` to each chunk and add up the results as a tree."""
+    level = [delayed(of_block)(block) for block in array.to_delayed().ravel()]
+    merge = delayed(merge_histograms)
+    while len(level) > 1:
+        level = [
+            merge(level[i : i + _MERGED_AT_ONCE]) for i in range(0, len(level), _MERGED_AT_ONCE)
+        ]
+    result: BandHistogram = compute(level[0])[0]
+    return result

@@ -1,0 +1,1 @@
+"""Training: configuration, losses, the Lightning task and the run that leaves checkpoints."""

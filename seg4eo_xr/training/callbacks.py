@@ -1,0 +1,284 @@
+"""What happens beside the steps of a training: the files of the run, the bar, the reading order."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+from tqdm.auto import tqdm
+
+from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
+from seg4eo_xr.training.task import SegmentationTask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seg4eo_xr.training.task import Validation
+
+_BAR_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a training run and the files in it.
+
+    Parameters
+    ----------
+    save_dir
+        The folder.
+    """
+
+    save_dir: Path
+
+    @property
+    def best_loss_path(self) -> Path:
+        """Checkpoint of the epoch with the lowest validation loss."""
+        return self.save_dir / "model_best_loss.pth"
+
+    @property
+    def best_iou_path(self) -> Path:
+        """Checkpoint of the epoch with the highest validation mIoU."""
+        return self.save_dir / "model_best_iou.pth"
+
+    @property
+    def final_path(self) -> Path:
+        """Checkpoint of the last epoch."""
+        return self.save_dir / "model_final.pth"
+
+    @property
+    def log_path(self) -> Path:
+        """Table of the epochs, one row each."""
+        return self.save_dir / "model_training_log.csv"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of a run."""
+        return (self.best_loss_path, self.best_iou_path, self.final_path, self.log_path)
+
+    def require_free(self, *, overwrite: bool) -> None:
+        """Raise where the folder holds another run, or is no folder.
+
+        Raises
+        ------
+        FileExistsError
+            If there is another run that must not be overwritten.
+        NotADirectoryError
+            If it is a file.
+        """
+        if self.save_dir.exists() and not self.save_dir.is_dir():
+            raise NotADirectoryError(f"{self.save_dir} is a file; give a folder for the run")
+        found = [file.name for file in self.files if file.exists()]
+        if found and not overwrite:
+            raise FileExistsError(
+                f"{self.save_dir} holds another run ({', '.join(found)}); "
+                "give another folder, or replace that run: --overwrite (overwrite=True)"
+            )
+
+    def prepare(self) -> None:
+        """Make the folder, and remove the files of another run.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to.
+        """
+        try:
+            self.save_dir.mkdir(parents=True, exist_ok=True)
+            for file in self.files:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"cannot write the run to {self.save_dir} ({error.strerror}); "
+                "give a folder that can be written to"
+            ) from error
+
+
+class RunFiles(pl.Callback):
+    """Leave the checkpoints and the log of a run.
+
+    Parameters
+    ----------
+    folder
+        Where; it exists.
+    template
+        A checkpoint of this training, to which weights and metrics are added.
+
+    Attributes
+    ----------
+    metrics
+        Those of the epoch with the highest mIoU, and the best of the run.
+    """
+
+    def __init__(self, folder: RunFolder, template: Checkpoint) -> None:
+        self.folder = folder
+        self.template = template
+        self.metrics: dict[str, Any] = {}
+        self._best_loss = math.inf
+        self._best_iou = -math.inf
+        self._rate = math.nan
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """Note the rate of the step; after it the schedule has moved on."""
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the weights where they are the best so far."""
+        task = _task(pl_module)
+        validation = _validation(task)
+        epoch = trainer.current_epoch + 1
+        if not math.isfinite(validation.loss):
+            self._require_earlier_epoch(validation, epoch)
+            return
+        better_loss = validation.loss < self._best_loss
+        better_iou = validation.scores.miou > self._best_iou
+        self._best_loss = min(self._best_loss, validation.loss)
+        self._best_iou = max(self._best_iou, validation.scores.miou)
+        metrics = self._metrics(validation, epoch)
+        if better_loss:
+            self._save(task, metrics, self.folder.best_loss_path)
+        if better_iou:
+            self._save(task, metrics, self.folder.best_iou_path)
+            self.metrics = metrics
+        self.metrics |= {"best_val_loss": self._best_loss}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch to the log."""
+        task = _task(pl_module)
+        validation = _validation(task)
+        ious = zip(self.template.contract.classes.names, validation.scores.iou, strict=True)
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "train_loss": task.train_loss,
+            "val_loss": validation.loss,
+            "val_miou": validation.scores.miou,
+            **{f"iou_{name}": float(iou) for name, iou in ious},
+            "learning_rate": self._rate,
+        }
+        is_first = not self.folder.log_path.exists()
+        with self.folder.log_path.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            if is_first:
+                writer.writerow(row)
+            writer.writerow(f"{n:.6g}" if isinstance(n, float) else n for n in row.values())
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the weights of the last epoch."""
+        task = _task(pl_module)
+        metrics = self._metrics(_validation(task), trainer.current_epoch)
+        self._save(task, metrics, self.folder.final_path)
+
+    def _metrics(self, validation: Validation, epoch: int) -> dict[str, Any]:
+        names = self.template.contract.classes.names
+        return {
+            "epoch": epoch,
+            "val_loss": validation.loss,
+            "val_miou": validation.scores.miou,
+            "per_class_iou": dict(zip(names, validation.scores.iou.tolist(), strict=True)),
+            "best_val_loss": self._best_loss,
+            "best_val_iou": self._best_iou,
+        }
+
+    def _save(self, task: SegmentationTask, metrics: dict[str, Any], path: Path) -> None:
+        weights = task.network.state_dict()
+        save_checkpoint(replace(self.template, state_dict=weights, metrics=metrics), path)
+
+    def _require_earlier_epoch(self, validation: Validation, epoch: int) -> None:
+        if not math.isfinite(self._best_loss):
+            raise ValueError(
+                f"the training diverged: the validation loss is {validation.loss} after epoch "
+                f"{epoch}; lower --learning_rate, and look for impossible numbers in the scene"
+            )
+
+
+class TrainingBar(pl.Callback):
+    """Show a bar over all batches of all epochs, with loss and mIoU.
+
+    Parameters
+    ----------
+    epochs
+        Most epochs.
+    batches
+        Batches an epoch, those of the validation counted.
+    """
+
+    def __init__(self, epochs: int, batches: int) -> None:
+        self.epochs = epochs
+        self.batches = batches
+        self._bar: Any = None
+        self._shown: dict[str, str] = {}
+        self._next_look = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the bar."""
+        self._bar = tqdm(total=self.epochs * self.batches, unit="batch", dynamic_ncols=True)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Name the epoch."""
+        name = f"training, epoch {trainer.current_epoch + 1}/{self.epochs}"
+        self._bar.set_description(name, refresh=False)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """Advance, and look at the loss now and then: on an accelerator each look waits for it."""
+        if time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + _BAR_SECONDS
+            self._show(loss=f"{_task(pl_module).train_loss:.3f}")
+        self._bar.update(1)
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Advance."""
+        self._bar.update(1)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show what the validation found."""
+        found = _validation(_task(pl_module))
+        self._show(val_loss=f"{found.loss:.3f}", mIoU=f"{found.scores.miou:.3f}")
+
+    def on_train_end(self, *_: Any) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Leave the bar as it stands, so that the error has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show(self, **numbers: str) -> None:
+        self._shown |= numbers
+        self._bar.set_postfix(self._shown, refresh=False)
+
+
+class ReadingOrder(pl.Callback):
+    """Tell the training stream which epoch it is, since its order depends on it.
+
+    Parameters
+    ----------
+    stream
+        Has a method ``set_epoch``.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the epoch, before the stream is read."""
+        self.stream.set_epoch(trainer.current_epoch)
+
+
+def _task(module: pl.LightningModule) -> SegmentationTask:
+    if not isinstance(module, SegmentationTask):
+        raise TypeError(f"these callbacks serve a SegmentationTask, got a {type(module).__name__}")
+    return module
+
+
+def _validation(task: SegmentationTask) -> Validation:
+    if task.validation is None:
+        raise RuntimeError("no validation has been run yet")
+    return task.validation

@@ -1,0 +1,138 @@
+"""Laws of `seg4eo_xr.patches.grids`."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg4eo_xr.patches.grids import polygon_windows, regular_windows
+
+CRS = "EPSG:32633"
+TRANSFORM = Affine(10, 0, 500_000, 0, -10, 5_400_000)
+
+
+def scene_of(height, width):
+    scene = xr.DataArray(np.zeros((1, height, width), np.uint8), dims=("band", "y", "x"))
+    return scene.rio.write_crs(CRS).rio.write_transform(TRANSFORM)
+
+
+def cell(row, col, height, width):
+    left, top = TRANSFORM @ (col, row)
+    right, bottom = TRANSFORM @ (col + width, row + height)
+    return shapely.box(left, bottom, right, top)
+
+
+def frame_of(windows, **columns):
+    return gpd.GeoDataFrame(columns, geometry=[cell(*window) for window in windows], crs=CRS)
+
+
+def as_tuples(windows):
+    return list(
+        zip(
+            windows.rows.tolist(),
+            windows.cols.tolist(),
+            windows.heights.tolist(),
+            windows.widths.tolist(),
+            strict=True,
+        )
+    )
+
+
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    patch=st.integers(1, 30),
+    stride=st.one_of(st.none(), st.integers(1, 40)),
+)
+def test_regular_windows_lie_inside_and_what_is_left_out_is_counted(height, width, patch, stride):
+    if patch > min(height, width):
+        with pytest.raises(ValueError, match="smaller than one patch"):
+            regular_windows((height, width), patch, stride)
+        return
+    windows = regular_windows((height, width), patch, stride)
+    hits = np.zeros((height, width), int)
+    for row, col, h, w in as_tuples(windows):
+        assert (h, w) == (patch, patch)
+        assert row >= 0
+        assert row + h <= height
+        assert col >= 0
+        assert col + w <= width
+        hits[row : row + h, col : col + w] += 1
+    step = stride or patch
+    if step >= patch:
+        assert hits.max() == 1
+    expected = {
+        (r, c)
+        for r in range(0, height - patch + 1, step)
+        for c in range(0, width - patch + 1, step)
+    }
+    assert {(r, c) for r, c, _, _ in as_tuples(windows)} == expected
+    assert len(set(windows.ids)) == len(windows)
+    fits = (height - patch) % step == 0 and (width - patch) % step == 0
+    assert (sum(windows.dropped.values()) == 0) == fits
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    windows=st.lists(
+        st.tuples(st.integers(0, 40), st.integers(0, 50), st.integers(1, 20), st.integers(1, 20)),
+        min_size=1,
+        max_size=10,
+    )
+)
+def test_polygons_drawn_on_pixels_give_exactly_these_windows(windows):
+    assert as_tuples(polygon_windows(frame_of(windows), scene_of(60, 70))) == windows
+
+
+def test_another_crs_and_a_file_give_the_same_windows(tmp_path):
+    windows = [(0, 0, 16, 16), (7, 20, 16, 16), (40, 50, 12, 20)]
+    frame = frame_of(windows, name=["a", "b", "c"])
+    for path in (tmp_path / "grid.gpkg", tmp_path / "grid.parquet"):
+        if path.suffix == ".gpkg":
+            frame.to_file(path)
+        else:
+            frame.to_parquet(path)
+        read = polygon_windows(path, scene_of(60, 70), "name")
+        assert as_tuples(read) == windows
+        assert read.ids.tolist() == ["a", "b", "c"]
+    far = polygon_windows(frame.to_crs("EPSG:4326"), scene_of(60, 70))
+    assert np.abs(np.array(as_tuples(far)) - np.array(windows)).max() <= 2
+    assert far.ids.tolist() == ["0", "1", "2"]
+
+
+def test_cells_outside_are_left_out_and_counted():
+    windows = [(0, 0, 8, 8), (-4, 0, 8, 8), (500, 0, 8, 8), (52, 62, 8, 8)]
+    frame = frame_of(windows)
+    frame.loc[len(frame)] = [shapely.Polygon()]
+    read = polygon_windows(frame, scene_of(60, 70))
+    assert as_tuples(read) == [windows[0], windows[3]]
+    assert read.ids.tolist() == ["0", "3"]
+    assert read.dropped == {
+        "are empty or smaller than a pixel": 1,
+        "lie outside the scene": 1,
+        "reach past the edge of the scene": 1,
+    }
+
+
+def test_bad_grids_are_named(tmp_path):
+    scene, frame = scene_of(60, 70), frame_of([(0, 0, 8, 8)], name=["a"])
+    with pytest.raises(FileNotFoundError, match=r"none\.gpkg"):
+        polygon_windows(tmp_path / "none.gpkg", scene)
+    text = tmp_path / "text.gpkg"
+    text.write_text("no vector file")
+    with pytest.raises(OSError, match=r"text\.gpkg"):
+        polygon_windows(text, scene)
+    with pytest.raises(ValueError, match=r"no column 'id'; it has \['name'\]"):
+        polygon_windows(frame, scene, "id")
+    with pytest.raises(ValueError, match="has no CRS"):
+        polygon_windows(frame.set_crs(None, allow_override=True), scene)
+    with pytest.raises(ValueError, match="no polygon inside the scene"):
+        polygon_windows(frame_of([(900, 900, 8, 8)]), scene)
+    with pytest.raises(ValueError, match="stride must be at least 1"):
+        regular_windows((60, 70), 8, 0)
