@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from seg4eo_xr.demo import run_demo
     from seg4eo_xr.evaluation.confusion import Evaluation, evaluate
     from seg4eo_xr.geometry.splits import RandomSplit, SpatialSplit
-    from seg4eo_xr.inference.predict import PredictOptions, predict
+    from seg4eo_xr.inference.options import PredictOptions
+    from seg4eo_xr.inference.predict import predict
     from seg4eo_xr.maps.cog import verify_cog, write_cog
     from seg4eo_xr.maps.store import open_map, write_zarr
     from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -45,7 +46,7 @@ _HOME = {
     "Normalization": "scenes.contract",
     "PatchStore": "patches.store",
     "PatchStream": "patches.stream",
-    "PredictOptions": "inference.predict",
+    "PredictOptions": "inference.options",
     "RandomSplit": "geometry.splits",
     "SpatialSplit": "geometry.splits",
     "TrainConfig": "training.config",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from seg4eo_xr.evaluation.confusion import Evaluation
-    from seg4eo_xr.inference.predict import PredictOptions
+    from seg4eo_xr.inference.options import PredictOptions
     from seg4eo_xr.models.checkpoint import Checkpoint
     from seg4eo_xr.patches.extract import ExtractOptions
     from seg4eo_xr.patches.store import PatchStore
@@ -34,17 +34,19 @@ class SceneAccessor:
         self,
         model: str | Path | Checkpoint,
         options: PredictOptions | None = None,
+        *,
+        probabilities: bool = False,
         **changes: Any,
     ) -> xr.Dataset:
         """Predict the scene lazily; see `seg4eo_xr.predict`."""
         from seg4eo_xr.inference.predict import predict
 
-        return predict(self._scene, model, options, **changes)
+        return predict(self._scene, model, options, probabilities=probabilities, **changes)
 
     def extract_patches(
         self,
         labels: xr.DataArray,
-        store: str | PathLike[str],
+        store: str | Path,
         options: ExtractOptions | None = None,
         **arguments: Any,
     ) -> PatchStore:
@@ -109,4 +111,4 @@ class MapAccessor:
         """Draw the class layer with its legend; see `seg4eo_xr.plotting.plot_map`."""
         from seg4eo_xr.plotting import plot_map
 
-        return plot_map(self._map, **options)
+        return plot_map(self._map["classes"], **options)

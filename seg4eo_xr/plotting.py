@@ -241,7 +241,7 @@ def _new_figure(
     ratio = float(np.clip(abs((top - bottom) / (right - left)), 0.3, 2.5))
     columns = panels if panels < 4 or ratio > 1.5 else 2
     rows = math.ceil(panels / columns)
-    # Tick and axis labels take some 0.9 inch of a panel's width, title and labels 0.8 of its height.
+    # Of a panel, labels take some 0.9 inch of the width and 0.8 of the height.
     height = (_PANEL_INCHES - 0.9) * ratio + 0.8
     size = (_PANEL_INCHES * columns, height * rows + 0.6 * legend)
     figure = Figure(figsize=size, layout="constrained")

@@ -25,8 +25,8 @@ def progress_bar(
 ) -> Iterator[None]:
     """Show a bar on standard error for whatever dask computes inside the block.
 
-    Tasks are counted: those of the local schedulers (synchronous, threads, processes), and those that
-    this process sends to a cluster where a `distributed.Client` is active.
+    Tasks are counted: those of the local schedulers (synchronous, threads, processes), and those
+    that this process sends to a cluster where a `distributed.Client` is active.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ def progress_bar(
         yield
 
 
-class _LocalTasks(Callback):  # type: ignore[misc]
+class _LocalTasks(Callback):
     """Count the tasks of dask's own schedulers."""
 
     def __init__(self, bar: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._bar = bar
 
     def _start_state(self, _graph: Any, state: dict[str, Any]) -> None:
@@ -115,7 +115,7 @@ def _task_counter(client_id: str, topic: str) -> Any:
     """Make a scheduler plugin that counts a client's tasks and reports under `topic`."""
     from distributed import SchedulerPlugin
 
-    class TaskCounter(SchedulerPlugin):  # type: ignore[misc]
+    class TaskCounter(SchedulerPlugin):
         """Travels to the scheduler by value, so that a cluster need not have this package."""
 
         def __init__(self) -> None:

@@ -295,7 +295,7 @@ def _count_pairs(
     blocks = da.map_blocks(
         _count_block,
         predicted,
-        labels.rechunk(predicted.chunks),
+        labels.rechunk(predicted.chunks, method="tasks"),
         nodata=nodata,
         ignore=ignore,
         dtype=np.int64,

@@ -36,8 +36,8 @@ class Split(Protocol):
 class RandomSplit:
     """Deal patches to the splits at random, wherever they lie.
 
-    Neighbouring patches look alike, so scores on such a test split flatter the model; `SpatialSplit`
-    keeps the splits apart.
+    Neighbouring patches look alike, so scores on such a test split flatter the model;
+    `SpatialSplit` keeps the splits apart.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class RandomSplit:
         """
         counts = _patches_per_split(len(rows), self.ratios)
         names = np.repeat(np.array(SPLITS), counts)
-        return np.random.default_rng(self.random_seed).permutation(names)
+        return np.asarray(np.random.default_rng(self.random_seed).permutation(names))
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ class SpatialSplit:
 
     References
     ----------
-    Roberts et al. 2017, Cross-validation strategies for data with temporal, spatial, hierarchical, or
-    phylogenetic structure. https://doi.org/10.1111/ecog.02881
+    Roberts et al. 2017, Cross-validation strategies for data with temporal, spatial, hierarchical,
+    or phylogenetic structure. https://doi.org/10.1111/ecog.02881
     """
 
     block: int
@@ -226,8 +226,8 @@ def nearest_distance(
 
     Examples
     --------
-    >>> size = np.array([8, 8])
-    >>> nearest_distance(np.array([0, 0]), np.array([0, 20]), size, size, np.array(["train", "test"]))
+    >>> rows, cols, size = np.array([0, 0]), np.array([0, 20]), np.array([8, 8])
+    >>> nearest_distance(rows, cols, size, size, np.array(["train", "test"]))
     13.0
     """
     import shapely
@@ -269,7 +269,7 @@ def _within(
     first, second = shapely.STRtree(boxes[others]).query(_boxes(windows, reach=distance)[asking])
     # Not the tree's own "dwithin": it errs on windows one pixel wide, whose boxes have no area.
     near = shapely.dwithin(boxes[asking][first], boxes[others][second], distance)
-    return positions[np.unique(first[near])]
+    return np.asarray(positions[np.unique(first[near])])
 
 
 def _check_ratios(ratios: tuple[float, float, float], random_seed: int) -> None:
@@ -299,4 +299,4 @@ def _patches_per_split(count: int, ratios: tuple[float, ...]) -> NDArray[np.int6
         if counts[richest] > 1:
             counts[richest] -= 1
             counts[split] += 1
-    return counts
+    return np.asarray(counts)

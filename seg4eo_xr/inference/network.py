@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import threading
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from seg4eo_xr.inference.options import Device, Precision
     from seg4eo_xr.models.checkpoint import Checkpoint
 
-Precision = Literal["float32", "bfloat16", "float16"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 _lock = threading.Lock()
 _turns: dict[str, threading.Semaphore] = {}
@@ -82,6 +81,19 @@ class Network:
     def resolve_device(self) -> str:
         """Name of the device to run on, as this machine has it."""
         return resolve_device(self.device)
+
+    def require_window(self, side: int) -> None:
+        """Raise a ValueError if the network cannot take windows of that side, in pixels."""
+        check = getattr(self.module, "check_input_shape", None)
+        if check is None:
+            return
+        try:
+            check(torch.empty((1, 1, side, side), device="meta"))
+        except RuntimeError as error:
+            raise ValueError(
+                f"the network cannot take windows of {side} px: {error}; "
+                "choose a patch_size that is a multiple of 32"
+            ) from error
 
     def probabilities(self, batch: torch.Tensor) -> torch.Tensor:
         """Run one batch.
@@ -195,10 +207,10 @@ def _one_core_a_pass() -> Iterator[None]:
                 torch.set_num_threads(before)
 
 
-def weights_token(state_dict: dict[str, torch.Tensor], architecture: str) -> str:
+def weights_token(state_dict: Mapping[str, torch.Tensor], architecture: str) -> str:
     """Name weights by their content: the same in every process and after every copy."""
     digest = hashlib.blake2b(architecture.encode(), digest_size=16)
     for name, tensor in sorted(state_dict.items()):
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -10,10 +10,10 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-import dask
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
+from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def predict_chunks(scene: da.Array, runner: WindowRunner) -> dict[LayerName, da.
         dtype=object,
         meta=np.empty((0, 0), object),
         name=f"windows-{tokenize(aligned.name, runner)}",
-        runner=dask.delayed(runner, name=f"network-{tokenize(runner)}", traverse=False),
+        runner=delayed(runner, name=f"network-{tokenize(runner)}", traverse=False),
     )
     return _fold_layers(results, runner.encoding, spans)
 
@@ -99,11 +99,11 @@ def _fold_layers(
                 tasks[f"{layer}-{token}", *at] = (itemgetter(layer), (folded, i, j))
     chunks = tuple(tuple(span.valid for span in axis) for axis in spans)
     arrays: dict[LayerName, da.Array] = {}
-    shared = HighLevelGraph.from_collections(folded, fold, dependencies=[results])
     for layer, tasks in layers.items():
         name = f"{layer}-{token}"
         graph = HighLevelGraph(
-            {**shared.layers, name: tasks}, {**shared.dependencies, name: {folded}}
+            {**results.dask.layers, folded: fold, name: tasks},
+            {**results.dask.dependencies, folded: {results.name}, name: {folded}},
         )
         leading = ((len(encoding.codes),),) if layer == "probabilities" else ()
         meta = np.empty((0,) * (len(leading) + 2), encoding.dtype(layer))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -13,67 +13,27 @@ from dask.system import CPU_COUNT
 from seg4eo_xr.geometry.windows import WindowAxis, chunk_spans
 from seg4eo_xr.inference.layers import MapEncoding
 from seg4eo_xr.inference.network import Network, resolve_device
+from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.inference.overlap_add import predict_chunks
 from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.scenes.conform import conform
+from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.open import band_scaling, open_scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from seg4eo_xr.geometry.blending import TaperKind
     from seg4eo_xr.inference.layers import LayerName
-    from seg4eo_xr.inference.network import Device, Precision
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How a scene is predicted."""
-
-    patch_size: int | None = None
-    """Side of a window in pixels; the side of the training patches if not given."""
-
-    overlap: int | None = None
-    """Pixels that neighbouring windows share; a quarter of the window if not given."""
-
-    blending: TaperKind = "hann"
-    """How a window's weight falls towards its edges."""
-
-    batch_size: int | None = None
-    """Windows a forward pass; 2 on a processor and 16 on an accelerator if not given."""
-
-    windows_per_chunk: int | None = None
-    """Windows along a side of a chunk; 4 if not given, fewer where a scene is too small to keep all
-    cores busy so. It changes memory and speed, and not a bit of the result."""
-
-    threshold: float = 0.5
-    """Probability from which a binary model's pixel belongs to the second class."""
-
-    precision: Precision = "float32"
-    """Number format of the forward pass."""
-
-    device: Device = "auto"
-    """Where the network runs."""
-
-    output_nodata: int = 255
-    """Code of missing pixels in the class layer."""
-
-    probabilities: bool = False
-    """Also give the probability of each class."""
-
-    def __post_init__(self) -> None:
-        for name in ("patch_size", "batch_size", "windows_per_chunk"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def predict(
     scene: xr.DataArray,
     model: str | Path | Checkpoint,
     options: PredictOptions | None = None,
+    *,
+    probabilities: bool = False,
     **changes: Any,
 ) -> xr.Dataset:
     """Predict a scene lazily: nothing is read and nothing runs before you compute or write it.
@@ -90,6 +50,8 @@ def predict(
         A checkpoint, or the path of one.
     options
         How to predict.
+    probabilities
+        Whether to give the probability of each class as a layer too.
     **changes
         Fields of `PredictOptions` to set, as ``overlap=128``.
 
@@ -115,14 +77,23 @@ def predict(
     options = replace(options or PredictOptions(), **changes)
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(model)
     scene = conform(open_scene(scene), checkpoint.contract)
-    runner = make_runner((scene.sizes["y"], scene.sizes["x"]), checkpoint, options)
+    names: tuple[LayerName, ...] = ("classes", "confidence")
+    runner = make_runner(
+        (scene.sizes["y"], scene.sizes["x"]),
+        checkpoint,
+        options,
+        (*names, "probabilities") if probabilities else names,
+    )
     own_contract = checkpoint.contract.of_scene(scene.rio.nodata, *band_scaling(scene))
     layers = predict_chunks(da.asarray(scene.data), replace(runner, contract=own_contract))
     return _as_dataset(layers, scene, runner, checkpoint, options)
 
 
 def make_runner(
-    shape: tuple[int, int], checkpoint: Checkpoint, options: PredictOptions
+    shape: tuple[int, int],
+    checkpoint: Checkpoint,
+    options: PredictOptions,
+    layers: tuple[LayerName, ...] = ("classes", "confidence"),
 ) -> WindowRunner:
     """Lay the window grid over a scene and make the kernel that runs it.
 
@@ -132,6 +103,8 @@ def make_runner(
         Height and width of the scene in pixels.
     checkpoint, options
         What to run, and how.
+    layers
+        Which layers to make.
 
     Returns
     -------
@@ -143,18 +116,19 @@ def make_runner(
     axes = [WindowAxis(size, side, overlap) for size in shape]
     wanted = options.windows_per_chunk or _windows_for_all_cores(axes)
     spans = tuple(chunk_spans(axis, axis.windows_per_chunk(wanted)) for axis in axes)
-    layers: tuple[LayerName, ...] = ("classes", "confidence")
     encoding = MapEncoding(
         codes=checkpoint.contract.classes.codes,
         threshold=options.threshold if checkpoint.mode == "binary" else None,
         nodata=options.output_nodata,
-        layers=(*layers, "probabilities") if options.probabilities else layers,
+        layers=layers,
     )
     on_processor = resolve_device(options.device) == "cpu"
+    network = Network.from_checkpoint(
+        checkpoint, precision=options.precision, device=options.device
+    )
+    network.require_window(side)
     return WindowRunner(
-        network=Network.from_checkpoint(
-            checkpoint, precision=options.precision, device=options.device
-        ),
+        network=network,
         contract=checkpoint.contract,
         encoding=encoding,
         spans=(spans[0], spans[1]),
@@ -189,24 +163,22 @@ def _as_dataset(
         for layer, values in layers.items()
     }
     dataset = xr.Dataset(arrays, coords={"y": scene["y"], "x": scene["x"]})
-    if options.probabilities:
+    if "probabilities" in layers:
         dataset = dataset.assign_coords({"class": list(classes.names)})
-    axis = runner.spans[0][0].axis
     dataset.attrs = {
         "title": "land cover predicted by a neural network",
         "model": f"{checkpoint.spec.model} / {checkpoint.spec.encoder_name}",
         "model_token": runner.network.token,
-        "window": axis.window,
-        "overlap": axis.overlap,
-        **{
-            name: value
-            for name, value in asdict(options).items()
-            if name in ("blending", "threshold", "precision")
-        },
+        "window": runner.spans[0][0].axis.window,
+        "overlap": runner.spans[0][0].axis.overlap,
+        "blending": runner.blending,
         "batch_size": runner.batch_size,
+        "precision": options.precision,
+        **({} if runner.encoding.threshold is None else {"threshold": options.threshold}),
     }
-    dataset = dataset.rio.write_crs(scene.rio.crs)
-    return dataset.rio.write_transform(scene.rio.transform(recalc=True))
+    dataset.rio.write_crs(scene.rio.crs, inplace=True)
+    dataset.rio.write_transform(grid_transform(scene, "the scene"), inplace=True)
+    return dataset
 
 
 def _layer_attrs(

@@ -8,6 +8,7 @@ the strips that it shares with its neighbours.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from seg4eo_xr.inference.network import Network
     from seg4eo_xr.scenes.contract import Contract
 
-# Every so many pixels are looked at to see whether the scene holds numbers of the expected size.
-_SAMPLE = 16
+# So many rows and columns of a chunk tell whether it holds numbers of the expected size.
+_SAMPLE_SIDE = 64
 
 
 class ChunkResult(NamedTuple):
@@ -108,7 +109,8 @@ class WindowRunner:
         if any(padding):
             chunk = np.pad(chunk, ((0, 0), (0, padding[0]), (0, padding[1])), "reflect")
         valid = valid_mask(chunk, self.contract.nodata, self.contract.nodata_rule)
-        check_values(chunk[:, ::_SAMPLE, ::_SAMPLE], valid[::_SAMPLE, ::_SAMPLE], self.contract)
+        sparse = tuple(slice(None, None, ceil(side / _SAMPLE_SIDE)) for side in valid.shape)
+        check_values(chunk[:, *sparse], valid[sparse], self.contract)
         device = self.network.resolve_device()
         with turn_on(device), torch.inference_mode():
             sums = _Sums(self, vertical, horizontal, device)

@@ -196,9 +196,13 @@ def _require_all_tiles(path: Path) -> None:
             for level, page in enumerate(tiff.pages):
                 offsets = np.asarray(page.dataoffsets, np.int64)
                 counts = np.asarray(page.databytecounts, np.int64)
+                if len(offsets) != len(counts) or not len(counts):
+                    raise ValueError(
+                        f"{path} is cut short: it has lost the index of its tiles; write it again"
+                    )
                 missing = int(((counts == 0) | (offsets == 0)).sum())
                 beyond = int((offsets + counts > size).sum())
-                if missing or beyond or len(counts) == 0:
+                if missing or beyond:
                     raise ValueError(
                         f"{path} is incomplete: at level {level}, {missing} tiles are missing and "
                         f"{beyond} lie past the end of the file; write it again"

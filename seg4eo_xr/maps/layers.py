@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _RESERVED = frozenset({"_FillValue", "missing_value", "grid_mapping", "coordinates"})
 CHUNK = 2048
 # A file or Zarr chunk of fewer pixels a side costs more in bookkeeping than in pixels.
-_SMALLEST_BLOCK = 512
+SMALLEST_BLOCK = 512
 
 
 def checked_map(prediction: xr.Dataset) -> xr.Dataset:
@@ -86,11 +86,17 @@ def _lazy_layer(layer: xr.DataArray) -> xr.DataArray:
     merged = {
         dim: CHUNK
         for dim in ("y", "x")
-        if len(layer.chunksizes[dim]) > 1 and min(layer.chunksizes[dim][:-1]) < _SMALLEST_BLOCK
+        if min(layer.chunksizes[dim][:-1], default=CHUNK) < SMALLEST_BLOCK
     }
-    layer = layer.chunk(merged) if merged else layer.copy(deep=False)
+    layer = rechunked(layer, merged) if merged else layer.copy(deep=False)
     layer.attrs, layer.encoding = attrs, {}
     return layer
+
+
+def rechunked(layer: xr.DataArray, chunks: Mapping[Any, int]) -> xr.DataArray:
+    """Cut a lazy layer anew, block by block: shuffling would hold back all of it until the end."""
+    sides = {layer.get_axis_num(dim): side for dim, side in chunks.items()}
+    return layer.copy(data=layer.data.rechunk(sides, method="tasks"))
 
 
 def _pixel_centres(transform: Affine, sizes: Mapping[Any, int]) -> dict[str, np.ndarray]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+# GDAL keeps some hundred files of a mosaic open, each with a buffer of one tile.
+_TILE = 256
 GDAL_TYPES = {
     "uint8": "Byte",
     "int8": "Int8",
@@ -79,8 +81,8 @@ def _write_block(values: np.ndarray, folder: str, block_id: tuple[int, int]) -> 
         # The VRT places the file; a transform here only keeps rasterio from warning.
         transform=Affine.scale(2),
         tiled=True,
-        blockxsize=512,
-        blockysize=512,
+        blockxsize=_TILE,
+        blockysize=_TILE,
         **compression,
     ) as file:
         file.write(values, 1)
@@ -144,8 +146,8 @@ def _sources(band: ElementTree.Element, layer: xr.DataArray, kind: str) -> None:
                 RasterXSize=str(width),
                 RasterYSize=str(height),
                 DataType=kind,
-                BlockXSize="512",
-                BlockYSize="512",
+                BlockXSize=str(_TILE),
+                BlockYSize=str(_TILE),
             )
             _rectangle(source, "SrcRect", (0, 0), (height, width))
             _rectangle(source, "DstRect", (top, left), (height, width))

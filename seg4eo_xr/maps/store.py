@@ -16,7 +16,14 @@ import xarray as xr
 import zarr
 from zarr.codecs import ZstdCodec
 
-from seg4eo_xr.maps.layers import CHUNK, checked_map, nodata_of, plain_attrs
+from seg4eo_xr.maps.layers import (
+    CHUNK,
+    SMALLEST_BLOCK,
+    checked_map,
+    nodata_of,
+    plain_attrs,
+    rechunked,
+)
 from seg4eo_xr.maps.mosaic import decode_tag
 from seg4eo_xr.maps.staging import commit, staging
 from seg4eo_xr.scenes.rasters import read_raster
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
 _GRID = "spatial_ref"
-_SMALLEST_CHUNK = 512
 _GDAL_TAGS = ("AREA_OR_POINT", "OVR_RESAMPLING_ALG", "TIFFTAG_", "STATISTICS_")
 
 
@@ -124,8 +130,8 @@ def _in_whole_chunks(layer: xr.DataArray) -> tuple[xr.DataArray, tuple[int, ...]
     rows, cols = (_chunk_side(layer.chunksizes[dim]) for dim in ("y", "x"))
     if rows is None or cols is None:
         rows, cols = (min(CHUNK, layer.sizes[dim]) for dim in ("y", "x"))
-        layer = layer.chunk({"y": rows, "x": cols})
-    layer = layer.chunk(dict.fromkeys(layer.dims[:-2], -1))
+        layer = rechunked(layer, {"y": rows, "x": cols})
+    layer = rechunked(layer, dict.fromkeys(layer.dims[:-2], -1))
     return layer, (*layer.shape[:-2], rows, cols)
 
 
@@ -140,7 +146,7 @@ def _chunk_side(blocks: tuple[int, ...]) -> int | None:
     if len(blocks) == 1:
         return min(CHUNK, blocks[0])
     common = math.gcd(*accumulate(blocks[:-1]))
-    sides = [side for side in range(_SMALLEST_CHUNK, CHUNK + 1) if common % side == 0]
+    sides = [side for side in range(SMALLEST_BLOCK, CHUNK + 1) if common % side == 0]
     return max(sides, default=None)
 
 

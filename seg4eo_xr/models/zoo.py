@@ -209,7 +209,7 @@ def require_patch_size(
 
 
 def _library() -> Any:
-    import segmentation_models_pytorch  # type: ignore[import-untyped]
+    import segmentation_models_pytorch
 
     return segmentation_models_pytorch
 

@@ -1,7 +1,7 @@
 """Patches out of chunks: which piece of which chunk goes where, and the kernels that move it.
 
-A shard of patches is put together from pieces that are cut from a scene's chunks. A piece is a copy, so
-that a chunk can leave memory as soon as its pieces are cut, and each chunk is read once.
+A shard of patches is put together from pieces cut from a scene's chunks. A piece is a copy, so that
+a chunk can leave memory as soon as its pieces are cut, and each chunk is read once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.patches.grids import PatchWindows
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-_GDAL_NAMES = {
-    "nearest": "nearest",
-    "bilinear": "bilinear",
-    "bicubic": "cubic",
-    "lanczos": "lanczos",
-}
+_GDAL_NAMES = {"bicubic": "cubic"}
 
 
 @dataclass(frozen=True)
@@ -219,13 +214,13 @@ def resample(window: np.ndarray, resampling: Resampling) -> np.ndarray:
             dst_crs="EPSG:3857",
             src_nodata=fill,
             dst_nodata=fill,
-            resampling=Kernel[_GDAL_NAMES[resampling.interpolation]],
+            resampling=Kernel[_GDAL_NAMES.get(resampling.interpolation, resampling.interpolation)],
             UNIFIED_SRC_NODATA="NO",
         )
     except (RasterioError, TypeError, ValueError, KeyError) as error:
         raise ValueError(
             f"cells of {height} × {width} pixels of {window.dtype} cannot be resampled to {size} × "
-            f"{size}: {error}; convert the scene to a dtype that GDAL warps, as uint16 or float32, or "
-            "make the cells as large as the patches"
+            f"{size}: {error}; convert the scene to a dtype that GDAL warps, as uint16 or float32, "
+            "or make the cells as large as the patches"
         ) from error
     return patch

@@ -141,7 +141,7 @@ def _scene_entry(scene: xr.DataArray) -> dict[str, Any]:
 
 
 def _split_entry(rule: Split) -> dict[str, Any]:
-    options = asdict(rule) if is_dataclass(rule) and not isinstance(rule, type) else {}
+    options: dict[str, Any] = vars(rule) if is_dataclass(rule) else {}
     return {"rule": type(rule).__name__, **options}
 
 
@@ -149,6 +149,6 @@ def _distances(windows: PatchWindows, splits: NDArray[np.str_]) -> dict[str, flo
     result: dict[str, float | None] = {}
     arrays = windows.rows, windows.cols, windows.heights, windows.widths
     for pair in (("test", "train"), ("validation", "train"), ("test", "validation")):
-        distance = nearest_distance(*arrays, splits, pair)  # type: ignore[arg-type]
+        distance = nearest_distance(*arrays, splits, pair)
         result["-".join(pair)] = None if np.isnan(distance) else distance
     return result

@@ -6,15 +6,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask
+from dask.base import compute
 
-from seg4eo_xr.patches.assembly import Interpolation
+from seg4eo_xr.patches.assembly import Interpolation  # noqa: TC001  (tyro reads annotations)
 from seg4eo_xr.patches.description import describe_extraction
 from seg4eo_xr.patches.planning import plan_extraction
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.writing import commit, create_arrays, staged
 from seg4eo_xr.progress import progress_bar
-from seg4eo_xr.scenes.contract import NodataRule, NormalizationKind
+from seg4eo_xr.scenes.contract import NodataRule, NormalizationKind  # noqa: TC001
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -33,7 +33,7 @@ class ExtractOptions:
     patch_size: int = 224
     """Side of a patch, in pixels."""
     stride: int | None = None
-    """Pixels between the starts of neighbouring patches of the regular grid; patch_size if not given."""
+    """Pixels between the starts of neighbouring patches of a regular grid; else patch_size."""
     interpolation: Interpolation = "nearest"
     """How grid cells of another size become patches; labels always take the nearest pixel."""
     normalization: NormalizationKind = "percentile"
@@ -119,8 +119,8 @@ def extract_patches(
     OSError
         If the store cannot be written or the scene cannot be read.
     ValueError
-        If scene and labels do not align, the scene is smaller than a patch or all nodata, or a label
-        is not in the class table. Nothing is left behind then.
+        If scene and labels do not align, the scene is smaller than a patch or all nodata, or a
+        label is not in the class table. Nothing is left behind then.
     """
     options = _with_changes(options or ExtractOptions(), changes)
     job = plan_extraction(
@@ -130,7 +130,7 @@ def extract_patches(
     with staged(target, overwrite=options.overwrite) as path:
         create_arrays(path, job.layout)
         with progress_bar("extracting patches", enabled=progress):
-            (summary,) = dask.compute(job.graph(path))
+            (summary,) = compute(job.graph(path))
         commit(path, *describe_extraction(job, summary))
     return open_store(target)
 

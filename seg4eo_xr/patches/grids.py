@@ -125,9 +125,9 @@ def polygon_windows(
 ) -> PatchWindows:
     """Turn the polygons of a vector file into windows of a scene, one a polygon.
 
-    A polygon is reprojected to the scene's CRS; its window is its bounding box, the upper left corner
-    and the size each rounded to whole pixels. Polygons that do not lie inside the scene with their
-    whole box are left out and counted in `dropped`.
+    A polygon is reprojected to the scene's CRS; its window is its bounding box, the upper left
+    corner and the size each rounded to whole pixels. Polygons that do not lie inside the scene with
+    their whole box are left out and counted in `dropped`.
 
     Parameters
     ----------
@@ -187,7 +187,9 @@ def polygon_windows(
             f"{name} has no polygon inside the scene ({told}); the scene covers "
             f"{tuple(round(edge, 6) for edge in scene.rio.bounds())} in {crs_text(scene.rio.crs)}"
         )
-    return PatchWindows(*starts, *lengths, ids.astype(str), dropped).take(np.flatnonzero(inside))
+    return PatchWindows(
+        starts[0], starts[1], lengths[0], lengths[1], ids.astype(str), dropped
+    ).take(np.flatnonzero(inside))
 
 
 def _in_crs_of(scene: xr.DataArray, frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:

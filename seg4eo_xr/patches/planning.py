@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
 import xarray as xr
+from dask.delayed import Delayed, delayed
 
 from seg4eo_xr.geometry.splits import RandomSplit
 from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import geopandas as gpd
-    from dask.delayed import Delayed
     from numpy.typing import NDArray
 
     from seg4eo_xr.geometry.splits import Split
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _MERGED_AT_ONCE = 8
+_SUMMARIZED_AT_ONCE = 16  # patches
 _CHUNK_OF_ARRAYS = 2048  # pixels; what is in memory already is cut as files are
 
 
@@ -71,11 +71,9 @@ class Extraction:
         level = []
         for patches in self.layout.shards:
             windows = self.windows.take(np.arange(patches.start, patches.stop))
-            plans = [
-                plan_pieces(windows, array.data.chunks[-2:]) for array in (self.scene, self.labels)
-            ]
+            plans = [plan_pieces(windows, a.data.chunks[-2:]) for a in (self.scene, self.labels)]
             cuts = [
-                [dask.delayed(cut, pure=True)(chunks[plan.chunk], plan) for plan in pieces]
+                [delayed(cut, pure=True)(chunks[plan.chunk], plan) for plan in pieces]
                 for chunks, pieces in zip(blocks, plans, strict=True)
             ]
             task = _ShardTask(
@@ -87,13 +85,14 @@ class Extraction:
                 self._resampling(),
                 self.rules,
             )
-            level.append(dask.delayed(_run_shard, pure=True)(task, *cuts))
-        merge = dask.delayed(merge_summaries, pure=True)
+            level.append(delayed(_run_shard, pure=True)(task, *cuts))
+        merge = delayed(merge_summaries, pure=True)
         while len(level) > 1:
             level = [
                 merge(level[i : i + _MERGED_AT_ONCE]) for i in range(0, len(level), _MERGED_AT_ONCE)
             ]
-        return level[0]
+        total: Delayed = level[0]
+        return total
 
     def _resampling(self) -> tuple[Resampling, Resampling]:
         size = self.options.patch_size
@@ -132,6 +131,7 @@ def plan_extraction(
     for reason, count in windows.dropped.items():
         _LOGGER.info("left out: %d windows that %s", count, reason)
     nodata, ignore = scene.rio.nodata, int(labels.rio.nodata)
+    nodata = None if nodata is None else float(nodata)
     bands = scene.sizes["band"]
     shard_size = options.shard_size or default_shard_size(
         len(windows), bands, options.patch_size, scene.dtype
@@ -184,7 +184,14 @@ def _run_shard(
             task.windows.ids, task.windows.rows, task.windows.cols, strict=True
         )
     ]
-    summary = summarize(images, labels, task.training, names, task.rules)
+    # In slices, since masks and counts of a whole shard would take as much memory as the shard.
+    slices = [slice(i, i + _SUMMARIZED_AT_ONCE) for i in range(0, len(images), _SUMMARIZED_AT_ONCE)]
+    summary = merge_summaries(
+        [
+            summarize(images[part], labels[part], task.training[part], names[part], task.rules)
+            for part in slices
+        ]
+    )
     write_shard(task.path, task.patches, images, labels)
     return summary
 

@@ -69,18 +69,19 @@ class PatchStore:
 
     @cached_property
     def dataset(self) -> xr.Dataset:
-        """The store as a lazy Dataset: ``images``, ``labels`` and the coordinates of the patches."""
+        """``images``, ``labels`` and the patches' coordinates as a lazy Dataset."""
         import xarray as xr
 
-        # xarray would make one dask chunk a patch.
-        return xr.open_zarr(
-            self.path, chunks={"patch": self.shard_size}, consolidated=True, mask_and_scale=False
-        )
+        opened = xr.open_zarr(self.path, chunks=None, consolidated=True, mask_and_scale=False)
+        # One dask chunk a shard; xarray itself would make one a patch.
+        lazy = opened.drop_vars(opened.coords).chunk({"patch": self.shard_size})
+        dataset: xr.Dataset = lazy.assign_coords(opened.coords.to_dataset().load().coords)
+        return dataset
 
     @cached_property
     def splits(self) -> NDArray[np.str_]:
         """Split of each patch: ``train``, ``validation``, ``test`` or ``unused``, ``(patch,)``."""
-        return self._coordinate("split").astype("<U10")
+        return self.coordinate("split").astype("<U10")
 
     def indices(self, split: SplitName) -> NDArray[np.int64]:
         """Positions of a split's patches, ascending.
@@ -96,7 +97,7 @@ class PatchStore:
 
     def class_counts(self, split: SplitName) -> dict[int, int]:
         """Labelled pixels with data a class code in a split; no pass over the patches."""
-        pixels = self._coordinate("class_pixels")[self.indices(split)].sum(axis=0, dtype=np.int64)
+        pixels = self.coordinate("class_pixels")[self.indices(split)].sum(axis=0, dtype=np.int64)
         return dict(zip(self.contract.classes.codes, map(int, pixels), strict=True))
 
     def describe(self) -> str:
@@ -105,6 +106,26 @@ class PatchStore:
             [*self._summary(), "", *self._split_table(), "", *self._band_table(), *self._remarks()]
         )
 
+    def coordinate(self, name: str) -> NDArray[Any]:
+        """One value a patch, such as ``row``, ``id`` or ``valid_fraction``, ``(patch, ...)``."""
+        return np.asarray(cast("zarr.Array[Any]", self._group[name])[...])
+
+    def arrays(self) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+        """``images (patch, band, y, x)`` and ``labels (patch, y, x)`` as Zarr arrays."""
+        return self._images, cast("zarr.Array[Any]", self._group["labels"])
+
+    def require_complete(self) -> None:
+        """Raise FileNotFoundError where shards are missing, which Zarr reads as fill values."""
+        count = -(-len(self) // self.shard_size)
+        for name, trailing in (("images", "0/0/0"), ("labels", "0/0")):
+            for shard in range(count):
+                file = self.path / name / "c" / str(shard) / trailing
+                if not file.exists():
+                    raise FileNotFoundError(
+                        f"patch store {self.path} lacks the file {file.relative_to(self.path)}; "
+                        "copy the store again, or extract the patches again"
+                    )
+
     @cached_property
     def _group(self) -> zarr.Group:
         return zarr.open_group(self.path, mode="r", use_consolidated=True)
@@ -112,9 +133,6 @@ class PatchStore:
     @cached_property
     def _images(self) -> zarr.Array[Any]:
         return cast("zarr.Array[Any]", self._group["images"])
-
-    def _coordinate(self, name: str) -> NDArray[Any]:
-        return np.asarray(cast("zarr.Array[Any]", self._group[name])[...])
 
     def _summary(self) -> list[str]:
         contract, scenes = self.contract, self.attrs["scenes"]
@@ -126,7 +144,8 @@ class PatchStore:
             f"  {len(self)} patches of {self.patch_size} × {self.patch_size} px, "
             f"{len(contract.bands)} bands of {contract.dtype}, "
             f"pixels of {width:.4g} × {height:.4g} m",
-            f"  {raw:.1f} MB of patches in {stored:.1f} MB of files, {self.shard_size} patches a shard",
+            f"  {raw:.1f} MB of patches in {stored:.1f} MB of files, "
+            f"{self.shard_size} patches a shard",
             *(f"  scene {scene['name']} in {scene['crs_name']}" for scene in scenes),
         ]
 
@@ -195,13 +214,12 @@ def open_store(path: str | Path | PatchStore) -> PatchStore:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no patch store: {error}") from error
     if attrs.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path} is a Zarr group but no patch store; make one with extract_patches"
-        )
+        raise ValueError(f"{path} is Zarr but no patch store; make one with extract_patches")
     if attrs.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
-            f"patch store {path} has schema version {attrs.get('schema_version')}, this release reads "
-            f"version {SCHEMA_VERSION}; extract the patches again, or install the release that wrote it"
+            f"patch store {path} has schema version {attrs.get('schema_version')}, but this "
+            f"release reads version {SCHEMA_VERSION}; extract the patches again, or install the "
+            "release that wrote it"
         )
     try:
         zarr.open_group(path, mode="r", use_consolidated=True)
@@ -217,11 +235,6 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align columns: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        ).rstrip()
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
         for row in rows
     ]

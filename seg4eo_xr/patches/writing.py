@@ -1,7 +1,8 @@
 """Writing a patch store: sized first, filled shard by shard, committed last.
 
-A shard has one writer, who writes it whole; nobody resizes. The store is built beside its final place
-and moved there once its metadata are consolidated, so that what is not finished never looks finished.
+A shard has one writer, who writes it whole; nobody resizes. The store is built beside its final
+place and moved there once its metadata are consolidated, so that what is not finished never looks
+finished.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import shutil
 import uuid
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,14 +20,17 @@ import zarr
 from zarr.codecs import BloscCodec
 from zarr.errors import ZarrUserWarning
 
+from seg4eo_xr.scenes.classes import ClassTable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import xarray as xr
 
 SCHEMA = "seg4eo_xr patch store"
 SCHEMA_VERSION = 1
-_SCHEMA_ATTRS = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION}
+_SCHEMA_ATTRS: dict[str, Any] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION}
 _TARGET_SHARD_BYTES = 128 * 2**20
 _MOST_PATCHES_A_SHARD = 4096
 
@@ -106,8 +109,8 @@ def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
         staging.mkdir()
     except OSError as error:
         raise OSError(
-            f"cannot write the patch store {target}: {error.strerror or error}; choose a folder that "
-            "you may write to"
+            f"cannot write the patch store {target}: {error.strerror or error}; choose a folder "
+            "that you may write to"
         ) from error
     try:
         yield staging
@@ -131,8 +134,8 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
         is_store = False
     if not is_store:
         raise FileExistsError(
-            f"{target} exists and is no patch store, so it is not overwritten; remove it yourself or "
-            "choose another name"
+            f"{target} exists and is no patch store, so it is not overwritten; remove it yourself "
+            "or choose another name"
         )
 
 
@@ -165,6 +168,7 @@ def create_arrays(path: Path, layout: StoreLayout) -> None:
             ),
             fill_value=_fill_value(fill, np.dtype(dtype)),
             dimension_names=dims,
+            attributes={"nodata" if name == "images" else "ignore": fill},
         )
 
 
@@ -205,8 +209,8 @@ def write_shard(path: Path, patches: slice, images: np.ndarray, labels: np.ndarr
             array[patches] = values
     except OSError as error:
         raise OSError(
-            f"cannot write patches {patches.start}..{patches.stop - 1} to {path}: {error}; free some "
-            "space, or check that every worker sees this folder"
+            f"cannot write patches {patches.start}..{patches.stop - 1} to {path}: {error}; free "
+            "some space, or check that every worker sees this folder"
         ) from error
 
 
@@ -226,6 +230,8 @@ def commit(path: Path, coords: xr.Dataset, attrs: Mapping[str, Any]) -> None:
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
     # xarray has replaced the attributes of the group.
     group.attrs.update({**_SCHEMA_ATTRS, **attrs})
+    classes = ClassTable.from_dict(attrs["contract"]["classes"])
+    group["labels"].attrs.update(classes.to_attrs())
     with warnings.catch_warnings():
         # Every reader of interest knows consolidated metadata, and it is what makes this atomic.
         warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.open import band_names_of, select_bands
 
 if TYPE_CHECKING:
@@ -47,18 +48,19 @@ def ground_sample_distance(scene: xr.DataArray) -> tuple[float, float]:
         If the scene has no CRS.
     """
     import pyproj
+    from rasterio.transform import xy
 
     if scene.rio.crs is None:
         raise ValueError("the scene has no CRS; set it with scene.rio.write_crs('EPSG:...')")
     crs = pyproj.CRS.from_user_input(scene.rio.crs)
-    transform = scene.rio.transform(recalc=True)
+    transform = grid_transform(scene, "the scene")
     row, col = scene.sizes["y"] / 2, scene.sizes["x"] / 2
-    corners = [transform * point for point in ((col, row), (col + 1, row), (col, row + 1))]
+    corners = xy(transform, [row, row, row + 1], [col, col + 1, col], offset="ul")
     if crs.geodetic_crs is None:
         factor = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
         return abs(transform.a) * factor, abs(transform.e) * factor
     to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-    lon, lat = to_degrees.transform(*zip(*corners, strict=True))
+    lon, lat = to_degrees.transform(*corners)
     geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")
     _, _, width = geod.inv(lon[0], lat[0], lon[1], lat[1])
     _, _, height = geod.inv(lon[0], lat[0], lon[2], lat[2])

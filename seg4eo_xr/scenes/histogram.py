@@ -169,7 +169,7 @@ def bin_numbers(dtype: str) -> np.ndarray:
 
 def _counted(numbers: np.ndarray, nodata: float | None) -> np.ndarray:
     """Drop nodata and what is not finite."""
-    return numbers[valid_mask(numbers[None, None, :], nodata)[0]]
+    return np.asarray(numbers[valid_mask(numbers[None, None, :], nodata)[0]])
 
 
 def _band_summary(numbers: np.ndarray) -> tuple[np.ndarray, float, float, float, float]:

@@ -209,6 +209,7 @@ def _from_files(paths: Sequence[str | Path], chunks: Chunks) -> xr.DataArray:
 
 def _stacked(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> xr.DataArray:
     """One scene of the bands of several on one grid."""
+    _require_distinct(names)
     stack = xr.concat(
         scenes,
         "band",
@@ -308,10 +309,14 @@ def _names_of_source(array: xr.DataArray) -> list[str]:
 def _with_names(scene: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
     if isinstance(names, str) or len(names) != scene.sizes["band"]:
         raise ValueError(f"band_names needs {scene.sizes['band']} names, got {names!r}")
-    if len(set(names)) != len(names):
-        raise ValueError(f"band names must differ from each other, got {list(names)}")
+    _require_distinct(names)
     scales, offsets = band_scaling(scene)
     return _with_band_attrs(scene.assign_coords(band=list(names)), scales, offsets)
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        raise ValueError(f"band names must differ from each other, got {list(names)}")
 
 
 def _with_band_attrs(

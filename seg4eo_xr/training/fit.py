@@ -122,22 +122,19 @@ def _start(patches: PatchStore, config: TrainConfig) -> tuple[torch.nn.Module, C
 
 
 def _streams(patches: PatchStore, config: TrainConfig) -> tuple[PatchStream, PatchStream]:
-    training = PatchStream(
-        patches,
-        "train",
-        batch_size=config.batch_size,
-        shuffle=True,
-        seed=config.random_seed,
-        threads=config.threads,
-        # A last batch of a few patches would make that step's batch statistics worthless.
-        drop_last=True,
-    )
-    validation = PatchStream(
-        patches,
-        "validation",
-        batch_size=config.batch_size,
-        shuffle=False,
-        threads=config.threads,
+    training, validation = (
+        PatchStream(
+            patches,
+            split,
+            batch_size=config.batch_size,
+            shuffle=split == "train",
+            seed=config.random_seed,
+            threads=config.threads,
+            # A last batch of a few patches would make that step's batch statistics worthless.
+            drop_last=split == "train",
+            pin_memory=_on_cuda(config),
+        )
+        for split in _SPLITS
     )
     return training, validation
 
@@ -181,8 +178,13 @@ def _trainer(folder: RunFolder, config: TrainConfig, callbacks: list[pl.Callback
 def _precision(config: TrainConfig) -> Any:
     if not config.use_amp:
         return "32-true"
-    on_cuda = config.device in ("auto", "cuda") and torch.cuda.is_available()
-    return "16-mixed" if on_cuda and not torch.cuda.is_bf16_supported() else "bf16-mixed"
+    if _on_cuda(config) and not torch.cuda.is_bf16_supported():
+        return "16-mixed"
+    return "bf16-mixed"
+
+
+def _on_cuda(config: TrainConfig) -> bool:
+    return config.device in ("auto", "cuda") and torch.cuda.is_available()
 
 
 def _require_patches(patches: PatchStore, config: TrainConfig) -> None:
@@ -212,8 +214,7 @@ def _require_patches(patches: PatchStore, config: TrainConfig) -> None:
 @contextlib.contextmanager
 def _own_randomness(config: TrainConfig) -> Iterator[None]:
     """Seed torch for the training, and leave the caller's generators as they were."""
-    on_cuda = config.device in ("auto", "cuda") and torch.cuda.is_available()
-    with torch.random.fork_rng(devices=[0] if on_cuda else []):
+    with torch.random.fork_rng(devices=[0] if _on_cuda(config) else []):
         torch.manual_seed(config.random_seed)
         yield
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from segmentation_models_pytorch.losses import DiceLoss  # type: ignore[import-untyped]
+from segmentation_models_pytorch.losses import DiceLoss
 
 IGNORE_INDEX = 255
 

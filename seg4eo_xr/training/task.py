@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from seg4eo_xr.scenes.contract import normalize, valid_mask
+from seg4eo_xr.scenes.contract import normalize
 from seg4eo_xr.training.augmentation import augment, augmentation_generator
 from seg4eo_xr.training.losses import IGNORE_INDEX, dice_ce_loss
 from seg4eo_xr.training.metrics import Scores, scores
@@ -39,12 +39,33 @@ class Validation:
     scores: Scores
 
 
+class PixelMean(Metric):
+    """Mean of the losses of batches, weighted by their labelled pixels; NaN shows through."""
+
+    total: torch.Tensor
+    pixels: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("pixels", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, loss: torch.Tensor, label: torch.Tensor) -> None:
+        """Add the loss of a batch with these labels."""
+        pixels = (label != IGNORE_INDEX).sum()
+        self.total += loss * pixels
+        self.pixels += pixels
+
+    def compute(self) -> torch.Tensor:
+        """Mean so far."""
+        return self.total / self.pixels
+
+
 class SegmentationTask(pl.LightningModule):
     """Train a network on raw batches ``{"image": (N, band, y, x), "label": (N, y, x)}``.
 
     Images come as they are stored and are normalised on the device by the contract; labels are
-    class indices, 255 ignored. Pixels that are missing by the contract are ignored too, whatever
-    their label says.
+    class indices, 255 where a pixel has no label or no data, as `PatchStream` gives them.
 
     Parameters
     ----------
@@ -79,8 +100,8 @@ class SegmentationTask(pl.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.mode: Mode = config.resolve_mode(len(contract.classes))
         self.validation: Validation | None = None
-        self._train_loss = MeanMetric(nan_strategy="disable")
-        self._val_loss = MeanMetric(nan_strategy="disable")
+        self._train_loss = PixelMean()
+        self._val_loss = PixelMean()
         self._confusion = MulticlassConfusionMatrix(
             len(contract.classes), ignore_index=IGNORE_INDEX, validate_args=False
         )
@@ -95,13 +116,6 @@ class SegmentationTask(pl.LightningModule):
         logits: torch.Tensor = self.network(image)
         return logits.float()
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Ignore the labels of missing pixels, on the host, by the rule that holds everywhere."""
-        contract = self.contract
-        valid = valid_mask(batch["image"].numpy(), contract.nodata, contract.nodata_rule)
-        label = batch["label"].masked_fill(~torch.from_numpy(valid), IGNORE_INDEX)
-        return {"image": batch["image"], "label": label}
-
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Loss of one batch, normalised and augmented on the device."""
         image, label = self._input(batch), batch["label"]
@@ -109,7 +123,7 @@ class SegmentationTask(pl.LightningModule):
             place = (self.config.random_seed, self.current_epoch, batch_idx)
             image, label = augment(image, label, augmentation_generator(*place))
         loss = self._loss(self(image), label)
-        self._train_loss.update(loss.detach(), (label != IGNORE_INDEX).sum())
+        self._train_loss.update(loss.detach(), label)
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -125,7 +139,7 @@ class SegmentationTask(pl.LightningModule):
         """Add one batch to the loss and to the confusion matrix."""
         label = batch["label"]
         logits = self(self._input(batch))
-        self._val_loss.update(self._loss(logits, label), (label != IGNORE_INDEX).sum())
+        self._val_loss.update(self._loss(logits, label), label)
         found = (logits[:, 0] > 0).long() if self.mode == "binary" else logits.argmax(1)
         self._confusion.update(found, label.long())
 

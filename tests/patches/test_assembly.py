@@ -85,5 +85,5 @@ def test_nearest_doubling_repeats_pixels():
 
 
 def test_a_dtype_that_gdal_cannot_warp_is_named():
-    with pytest.raises(ValueError, match="complex256|float128|longdouble"):
+    with pytest.raises(ValueError, match=r"complex256|float128|longdouble"):
         resample(np.zeros((4, 4), np.longdouble), Resampling(8))

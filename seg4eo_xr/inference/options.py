@@ -1,0 +1,51 @@
+"""The options of a prediction, for the Python API and the command line alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from seg4eo_xr.geometry.blending import TaperKind
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a scene is predicted."""
+
+    patch_size: int | None = None
+    """Side of a window, in pixels; the side of the training patches if not given."""
+    overlap: int | None = None
+    """Pixels that neighbouring windows share; a quarter of the window if not given."""
+    blending: TaperKind = "hann"
+    """How a window's weight falls towards its edges."""
+    batch_size: int | None = None
+    """Windows a forward pass; 2 on a processor and 16 on an accelerator if not given."""
+    windows_per_chunk: int | None = None
+    """Windows along a side of a chunk; 4 if not given, fewer where a scene is too small to keep all
+    cores busy so. It changes memory and speed, and not a bit of the result."""
+    threshold: float = 0.5
+    """Probability from which a binary model's pixel belongs to the second class."""
+    precision: Precision = "float32"
+    """Number format of the forward pass."""
+    device: Device = "auto"
+    """Where the network runs; auto takes an accelerator if there is one."""
+    output_nodata: int = 255
+    """Code of missing pixels in the class layer."""
+
+    def __post_init__(self) -> None:
+        for name in ("patch_size", "batch_size", "windows_per_chunk"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, accepted in (
+            ("blending", get_args(TaperKind)),
+            ("precision", get_args(Precision)),
+            ("device", get_args(Device)),
+        ):
+            if getattr(self, name) not in accepted:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(accepted)}, got {getattr(self, name)!r}"
+                )

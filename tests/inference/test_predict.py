@@ -1,0 +1,160 @@
+import warnings
+
+import dask
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import seg4eo_xr as seg
+from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
+from seg4eo_xr.models.zoo import ModelSpec, build_model
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.conform import ContractWarning
+from seg4eo_xr.scenes.contract import Contract, Normalization
+from seg4eo_xr.testing import raising_scheduler, synthetic_sentinel2
+
+
+@pytest.fixture(scope="module")
+def scene() -> xr.DataArray:
+    return synthetic_sentinel2((150, 170), seed=3)[0].isel(band=[0, 1, 2]).chunk(y=64, x=100)
+
+
+def make_checkpoint(scene: xr.DataArray, codes=(1, 2, 3), *, binary: bool = False) -> Checkpoint:
+    bands = tuple(scene["band"].values.tolist())
+    count = len(bands)
+    contract = Contract(
+        bands=bands,
+        dtype="uint16",
+        scale=(1e-4,) * count,
+        offset=(0.0,) * count,
+        nodata=0,
+        nodata_rule="any",
+        ground_sample_distance=(10.0, 10.0),
+        minimum=(0.0,) * count,
+        maximum=(1.0,) * count,
+        normalization=Normalization("percentile", (0.0,) * count, (0.3,) * count),
+        classes=ClassTable.from_codes(codes, [f"kind {code}" for code in codes]),
+    )
+    spec = ModelSpec("unet", "resnet18", count, 1 if binary else len(codes))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = build_model(spec).state_dict()
+    return Checkpoint(weights, spec, contract, 64, "binary" if binary else "multiclass")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(scene) -> Checkpoint:
+    return make_checkpoint(scene)
+
+
+def test_a_map_lies_on_the_scenes_grid_and_names_its_classes(scene, checkpoint):
+    result = scene.seg4eo.predict(checkpoint)
+    assert result["classes"].dtype == np.uint8
+    assert result["confidence"].dtype == np.float32
+    assert result.rio.crs == scene.rio.crs
+    assert result.rio.transform() == scene.rio.transform()
+    assert result["classes"].rio.nodata == 255
+    assert ClassTable.from_attrs(result["classes"].attrs) == checkpoint.contract.classes
+    xr.testing.assert_equal(result["x"], scene["x"])
+
+
+def test_nodata_in_is_nodata_out_and_codes_are_those_of_the_labels(scene, checkpoint):
+    result = scene.seg4eo.predict(checkpoint, probabilities=True).compute()
+    missing = (scene == 0).any("band").values
+    assert missing.any()
+    assert not missing.all()
+    assert (result["classes"].values[missing] == 255).all()
+    assert np.isnan(result["confidence"].values[missing]).all()
+    assert set(np.unique(result["classes"].values[~missing])) <= {1, 2, 3}
+    probabilities = result["probabilities"].transpose("class", "y", "x").values[:, ~missing]
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    np.testing.assert_allclose(probabilities.max(0), result["confidence"].values[~missing])
+
+
+def test_nothing_runs_before_it_is_asked_for(scene, checkpoint):
+    with dask.config.set(scheduler=raising_scheduler):
+        scene.seg4eo.predict(checkpoint)
+
+
+def test_path_and_checkpoint_and_band_order_give_the_same_bits(scene, checkpoint, tmp_path):
+    path = save_checkpoint(checkpoint, tmp_path / "model.pth")
+    expected = seg.predict(scene, checkpoint).compute()
+    xr.testing.assert_identical(seg.predict(scene, path).compute(), expected)
+    mixed = scene.isel(band=[2, 0, 1])
+    xr.testing.assert_identical(seg.predict(mixed, path).compute(), expected)
+
+
+def test_scaling_of_the_scene_does_not_matter(scene, checkpoint):
+    reflectance = (scene * 1e-4).where(scene != 0)
+    reflectance.attrs = {"_FillValue": np.nan}
+    expected = seg.predict(scene, checkpoint)["confidence"].compute()
+    result = seg.predict(reflectance, checkpoint)["confidence"].compute()
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_a_binary_model_follows_its_threshold(scene):
+    checkpoint = make_checkpoint(scene, (0, 7), binary=True)
+    result = seg.predict(scene, checkpoint, probabilities=True, threshold=0.3).compute()
+    valid = result["classes"].values != 255
+    second = result["probabilities"].sel({"class": "kind 7"}).values
+    np.testing.assert_array_equal(
+        result["classes"].values[valid], np.where(second[valid] >= 0.3, 7, 0)
+    )
+    np.testing.assert_array_equal(
+        result["confidence"].values[valid], np.maximum(second, 1 - second)[valid]
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 90), (64, 64), (65, 63)])
+def test_scenes_smaller_than_a_window_are_padded(scene, checkpoint, size):
+    tiny = scene.isel(y=slice(80, 80 + size[0]), x=slice(80, 80 + size[1]))
+    result = seg.predict(tiny, checkpoint)["classes"].compute()
+    assert result.shape == size
+
+
+def test_a_missing_band_is_named(scene, checkpoint):
+    with pytest.raises(ValueError, match=r"needs the 3 bands .* \['B04'\] are missing"):
+        seg.predict(scene.isel(band=[0, 1]), checkpoint)
+
+
+def test_another_pixel_size_is_a_warning(scene, checkpoint):
+    coarse = scene.assign_coords(x=scene["x"] * 2, y=scene["y"] * 2).drop_vars("spatial_ref")
+    coarse = coarse.rio.write_crs(scene.rio.crs)
+    with pytest.warns(ContractWarning, match=r"19.99 × 19.99 m.*10 × 10 m"):
+        seg.predict(coarse, checkpoint)
+
+
+def test_numbers_of_another_size_are_a_warning(scene, checkpoint):
+    faint = (scene // 1000).clip(max=5).where(scene == 0, 3).astype(np.uint16)
+    faint.attrs = scene.attrs
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        seg.predict(faint, checkpoint)["classes"].compute(scheduler="sync")
+    assert any(issubclass(w.category, ContractWarning) for w in caught)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overlap": 64}, "overlap must lie in 0..63"),
+        ({"output_nodata": 2}, "is the code of a class"),
+        ({"output_nodata": 300}, "0..255"),
+        ({"patch_size": 0}, "patch_size must be at least 1"),
+        ({"device": "tpu"}, "device must be one of"),
+        ({"blending": "box"}, "blending must be one of hann"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_anything_runs(
+    scene, checkpoint, options, message
+):
+    with (
+        dask.config.set(scheduler=raising_scheduler),
+        pytest.raises(ValueError, match=message),
+    ):
+        seg.predict(scene, checkpoint, **options)
+
+
+def test_an_unknown_option_is_refused(scene, checkpoint):
+    with pytest.raises(TypeError, match="overlapp"):
+        seg.predict(scene, checkpoint, overlapp=3)

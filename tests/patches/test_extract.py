@@ -1,0 +1,316 @@
+"""Laws of `seg4eo_xr.patches.extract`, `planning` and `description`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import dask
+import dask.array as da
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+
+from seg4eo_xr.geometry.splits import RandomSplit, SpatialSplit
+from seg4eo_xr.patches.assembly import Resampling, resample
+from seg4eo_xr.patches.extract import ExtractOptions, extract_patches
+from seg4eo_xr.patches.planning import plan_extraction
+from seg4eo_xr.patches.store import open_store
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.contract import valid_mask
+from seg4eo_xr.scenes.grid import grid_transform
+from seg4eo_xr.testing import raising_scheduler, synthetic_sentinel2
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def scene_and_labels():
+    scene, labels = synthetic_sentinel2((150, 170), seed=3)
+    return scene.isel(band=slice(0, 3)), labels
+
+
+@pytest.fixture(scope="module")
+def reference(scene_and_labels, tmp_path_factory):
+    path = tmp_path_factory.mktemp("reference") / "patches.zarr"
+    with dask.config.set(scheduler="synchronous"):
+        return extract(scene_and_labels, path)
+
+
+def extract(pair, path, **options):
+    scene, labels = pair
+    options = {"patch_size": SIZE, "shard_size": 16, "progress": False, **options}
+    if scene.chunks is None:
+        scene = scene.chunk({"band": -1, "y": 40, "x": 61})
+    return extract_patches(scene, labels, path, **options)
+
+
+def digest(path):
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def left_behind(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def windows_of(store):
+    return np.stack([store.coordinate(name) for name in ("row", "col", "height", "width")], 1)
+
+
+def test_a_patch_is_the_scene_window_byte_for_byte_and_so_is_its_label(scene_and_labels, reference):
+    scene, labels = scene_and_labels
+    dataset = reference.dataset.compute()
+    windows = windows_of(reference)
+    assert len(windows) == (150 // SIZE) * (170 // SIZE)
+    for i, (row, col, height, width) in enumerate(windows):
+        rows, cols = slice(row, row + height), slice(col, col + width)
+        np.testing.assert_array_equal(dataset.images[i], scene[:, rows, cols])
+        np.testing.assert_array_equal(dataset.labels[i], labels[rows, cols])
+        assert float(dataset.patch_x[i]) == pytest.approx(float(scene.x[cols].mean()))
+        assert float(dataset.patch_y[i]) == pytest.approx(float(scene.y[rows].mean()))
+    assert dataset.images.dtype == scene.dtype
+    assert dataset.band.values.tolist() == scene.band.values.tolist()
+
+
+def test_building_the_graph_reads_no_pixel(scene_and_labels, tmp_path):
+    def refuse(block):
+        raise AssertionError("a pixel was read")
+
+    scene, labels = (
+        array.copy(
+            data=da.from_array(array.values, chunks=50).map_blocks(refuse, dtype=array.dtype)
+        )
+        for array in scene_and_labels
+    )
+    with dask.config.set(scheduler=raising_scheduler):
+        job = plan_extraction(scene, labels, ExtractOptions(patch_size=SIZE))
+        assert len(job.graph(tmp_path).dask) > 0
+
+
+@pytest.mark.parametrize("chunks", [(150, 170), (17, 23), (64, 64)])
+def test_the_store_depends_on_no_scheduler_and_patches_on_no_chunks(
+    chunks, scene_and_labels, reference, tmp_path
+):
+    scene, labels = scene_and_labels
+    lazy = scene.chunk(dict(zip(("y", "x"), chunks, strict=True)))
+    with dask.config.set(scheduler="threads"):
+        again = extract(scene_and_labels, tmp_path / "again.zarr")
+        other = extract((lazy, labels.chunk({"y": 33})), tmp_path / "other.zarr")
+    assert digest(again.path) == digest(reference.path)
+    assert other.contract == replace(reference.contract)
+    order, expected = (np.argsort(store.coordinate("id")) for store in (other, reference))
+    for name in ("images", "labels", "split", "valid_fraction", "class_pixels"):
+        np.testing.assert_array_equal(
+            other.dataset[name].values[order], reference.dataset[name].values[expected]
+        )
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_cluster_of_processes_writes_the_same_store(scene_and_labels, reference, tmp_path):
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        store = extract(scene_and_labels, tmp_path / "patches.zarr", progress=True)
+    assert digest(store.path) == digest(reference.path)
+    assert left_behind(tmp_path) == ["patches.zarr"]
+
+
+def test_each_chunk_is_read_once(scene_and_labels, tmp_path):
+    scene, labels = scene_and_labels
+    reads: list[tuple[slice, ...]] = []
+
+    class Counted:
+        shape, dtype, ndim = scene.shape, scene.dtype, 3
+
+        def __getitem__(self, key):
+            reads.append(key)
+            return scene.values[key]
+
+    # named, since dask would pickle the class with its list to find a name
+    lazy = da.from_array(
+        Counted(),
+        chunks=(3, 40, 61),
+        name="counted",
+        asarray=False,
+        meta=np.empty((0, 0, 0), scene.dtype),
+    )
+    extract((scene.copy(data=lazy), labels), tmp_path / "a.zarr", stride=8)
+    assert len(reads) == len(set(map(str, reads))) == lazy.npartitions
+
+
+def test_statistics_come_from_training_pixels_with_data(scene_and_labels, reference):
+    scene, labels = scene_and_labels
+    dataset = reference.dataset.compute()
+    train = reference.indices("train")
+    images = dataset.images.values
+    valid = valid_mask(images, scene.rio.nodata)
+    assert not valid[train].all()
+    numbers = np.moveaxis(images[train], 1, -1)[valid[train]]
+    contract = reference.contract
+    scale = np.array(contract.scale)
+    expected = np.percentile(numbers, 99, axis=0) * scale
+    assert contract.normalization.upper == pytest.approx(expected)
+    assert contract.minimum == pytest.approx(numbers.min(axis=0) * scale)
+    assert reference.attrs["band_statistics"]["count"] == [len(numbers)] * 3
+    labelled = valid & (dataset.labels.values != 255)
+    np.testing.assert_allclose(dataset.valid_fraction, labelled.mean(axis=(1, 2)))
+    for split in ("train", "validation", "test"):
+        chosen = dataset.labels.values[reference.indices(split)][labelled[reference.indices(split)]]
+        counts = {code: int((chosen == code).sum()) for code in contract.classes.codes}
+        assert reference.class_counts(split) == counts
+    assert contract.classes == ClassTable.from_attrs(labels.attrs)
+
+
+def test_patches_of_no_use_are_in_no_split(scene_and_labels, reference, tmp_path):
+    fraction = reference.coordinate("valid_fraction")
+    assert ((fraction == 0) == (reference.splits == "unused")).all()
+    assert (fraction == 0).any()
+    strict = extract(scene_and_labels, tmp_path / "a.zarr", min_valid_fraction=0.9)
+    assert ((fraction < 0.9) == (strict.splits == "unused")).all()
+    assert (strict.splits == "unused").sum() > (reference.splits == "unused").sum()
+
+
+def test_a_spatial_split_leaves_its_buffer_out_and_says_so(scene_and_labels, tmp_path):
+    split = SpatialSplit(block=48, buffer=10)
+    store = extract(scene_and_labels, tmp_path / "a.zarr", split=split)
+    dropped = store.attrs["dropped"]["lie within the buffer between the splits"]
+    assert len(store) + dropped == (150 // SIZE) * (170 // SIZE)
+    assert store.attrs["nearest_distance"]["test-train"] > 10
+    assert store.attrs["split"] == {"rule": "SpatialSplit", **vars(split)}
+    assert f"left out: {dropped} windows" in store.describe()
+
+
+def test_cells_of_a_grid_are_resampled_to_one_size(scene_and_labels, tmp_path):
+    scene, labels = scene_and_labels
+    transform = grid_transform(scene, "scene")
+    cells = [(0, 0, SIZE, SIZE), (30, 70, 24, 20), (80, 80, 10, 10), (40, 100, SIZE, SIZE)]
+    boxes = []
+    for row, col, height, width in cells:
+        x, y = transform.c + col * transform.a, transform.f + row * transform.e
+        boxes.append(shapely.box(x, y + height * transform.e, x + width * transform.a, y))
+    grid = gpd.GeoDataFrame({"name": list("abcd")}, geometry=boxes, crs=scene.rio.crs)
+    store = extract(
+        scene_and_labels,
+        tmp_path / "a.zarr",
+        grid=grid,
+        id_column="name",
+        interpolation="bilinear",
+        split=RandomSplit(1, 0, 0),
+    )
+    ids = store.coordinate("id").tolist()
+    for name, (row, col, height, width) in zip("abcd", cells, strict=True):
+        rows, cols = slice(row, row + height), slice(col, col + width)
+        patch = store.dataset.isel(patch=ids.index(name)).compute()
+        kernel = Resampling(SIZE, "bilinear", 0)
+        np.testing.assert_array_equal(patch.images, resample(scene.values[:, rows, cols], kernel))
+        expected = resample(labels.values[rows, cols], Resampling(SIZE, "nearest", 255))
+        np.testing.assert_array_equal(patch.labels, expected)
+
+
+def test_classes_come_from_the_argument_the_labels_or_the_codes_that_occur(
+    scene_and_labels, reference, tmp_path
+):
+    scene, labels = scene_and_labels
+    bare = labels.drop_attrs(deep=False).rio.write_nodata(255)
+    found = extract((scene, bare), tmp_path / "found.zarr").contract.classes
+    assert set(found.codes) <= set(range(1, 7))
+    table = ClassTable.from_codes(range(0, 9))
+    store = extract((scene, bare), tmp_path / "given.zarr", classes=table)
+    assert store.contract.classes == table
+    assert store.class_counts("train")[8] == 0
+    assert store.class_counts("train")[2] == reference.class_counts("train")[2]
+
+
+def blank(scene):
+    return scene.copy(data=np.zeros_like(scene.values))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "message"),
+    [
+        ({}, {"patch_size": 151}, ValueError, "151 × 151; choose patch_size 150 or less"),
+        ({"labels": lambda a: a[:-1]}, {}, ValueError, "different shapes"),
+        (
+            {"labels": lambda a: a.assign_coords(x=a.x + 5)},
+            {},
+            ValueError,
+            "different transforms",
+        ),
+        (
+            {},
+            {"classes": ClassTable.from_codes([1, 2])},
+            ValueError,
+            r"patch \S+ at row \d+, column \d+: labels hold the class codes \[.*\], which are not",
+        ),
+        ({"scene": blank}, {}, ValueError, "all nodata in its 90 patches"),
+        (
+            {"labels": lambda a: a.copy(data=np.full_like(a.values, 255))},
+            {},
+            ValueError,
+            "no pixel with data has a label",
+        ),
+        ({}, {"min_valid_fraction": 1.0, "patch_size": 140}, ValueError, "no training patch"),
+        ({}, {"shard_size": 12}, ValueError, "power of two"),
+        ({}, {"interpolation": "cubic"}, ValueError, "one of nearest"),
+        ({}, {"patchsize": 3}, TypeError, "unknown options"),
+    ],
+)
+def test_bad_input_is_named_and_leaves_nothing(
+    change, options, error, message, scene_and_labels, tmp_path
+):
+    scene, labels = scene_and_labels
+    pair = (
+        change.get("scene", xr.DataArray.copy)(scene),
+        change.get("labels", xr.DataArray.copy)(labels),
+    )
+    with pytest.raises(error, match=message):
+        extract(pair, tmp_path / "a.zarr", **options)
+    assert left_behind(tmp_path) == []
+
+
+def test_an_existing_store_stays_until_its_successor_is_complete(scene_and_labels, tmp_path):
+    scene, labels = scene_and_labels
+    path = tmp_path / "a.zarr"
+    extract(scene_and_labels, path)
+    before = digest(path)
+    with pytest.raises(FileExistsError, match="overwrite"):
+        extract(scene_and_labels, path)
+    with pytest.raises(ValueError, match="all nodata"):
+        extract((blank(scene), labels), path, overwrite=True)
+    assert digest(path) == before
+    extract(scene_and_labels, path, overwrite=True, stride=20)
+    assert len(open_store(path)) < 90
+    assert left_behind(tmp_path) == ["a.zarr"]
+
+
+def test_nothing_else_is_overwritten(scene_and_labels, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="no patch store"):
+        extract(scene_and_labels, tmp_path, overwrite=True)
+    with pytest.raises(OSError, match=r"cannot write the patch store .*notes\.txt"):
+        extract(scene_and_labels, tmp_path / "notes.txt" / "a.zarr")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_chunk_that_cannot_be_read_leaves_nothing(scene_and_labels, tmp_path):
+    scene, labels = scene_and_labels
+
+    def broken(block, block_info=None):
+        if block_info[0]["chunk-location"][1:] == (2, 1):
+            raise OSError("cannot read rows 80..120 of 'scene.tif'")
+        return block
+
+    lazy = scene.chunk({"band": -1, "y": 40, "x": 61})
+    lazy = lazy.copy(data=lazy.data.map_blocks(broken, dtype=lazy.dtype))
+    with pytest.raises(OSError, match=r"scene\.tif"):
+        extract((lazy, labels), tmp_path / "a.zarr")
+    assert left_behind(tmp_path) == []

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg4eo_xr.scenes.classes import ClassTable, default_color
+
+names = st.text(
+    st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Zs"]),
+    min_size=1,
+    max_size=12,
+)
+
+
+@st.composite
+def tables(draw):
+    codes = sorted(draw(st.sets(st.integers(0, 254), min_size=1, max_size=12)))
+    chosen = draw(st.lists(names, min_size=len(codes), max_size=len(codes)))
+    return ClassTable.from_codes(codes, chosen)
+
+
+@given(tables(), st.data())
+def test_encode_inverts_the_codes(table, data):
+    indices = np.array(
+        data.draw(st.lists(st.sampled_from([*range(len(table)), 255]), min_size=1, max_size=20)),
+        np.uint8,
+    )
+    codes = np.array([*table.codes, *[0] * (255 - len(table)), 255])[indices]
+    assert np.array_equal(table.encode(codes.astype(np.int16), ignore=255), indices)
+
+
+@given(tables())
+def test_tables_survive_attributes_and_json(table):
+    assert ClassTable.from_attrs(table.to_attrs()) == table
+    assert ClassTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+    meanings = table.to_attrs()["flag_meanings"].split()
+    assert len(meanings) == len(table)
+
+
+def test_attributes_of_other_writers_are_read():
+    attrs = {"flag_values": np.array([1, 4], np.int8), "flag_meanings": "water dry_land"}
+    table = ClassTable.from_attrs(attrs)
+    assert (table.codes, table.names) == ((1, 4), ("water", "dry_land"))
+    assert ClassTable.from_attrs({"units": "m"}) is None
+
+
+def test_unknown_codes_are_named():
+    with pytest.raises(ValueError, match=r"\[3, 9\].*not in the class table \[1, 2\].*255"):
+        ClassTable.from_codes([1, 2]).encode(np.array([[1, 3], [9, 255]]), ignore=255)
+
+
+def test_any_shape_is_encoded():
+    table = ClassTable.from_codes([0, 1])
+    assert table.encode(np.zeros((2, 3, 4), np.uint8), ignore=255).shape == (2, 3, 4)
+    assert table.encode(np.zeros((0, 4), np.uint8), ignore=255).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((), (), ()), "at least one class"),
+        ((tuple(range(256)), ("n",) * 256, ("#000000",) * 256), "at most 255"),
+        (((2, 1), ("a", "b"), ("#000000",) * 2), "must ascend"),
+        (((1, 1), ("a", "b"), ("#000000",) * 2), "must ascend"),
+        (((1, 2), ("a",), ("#000000",) * 2), "1 names"),
+        (((1,), ("a",), ("red",)), "#rrggbb"),
+    ],
+)
+def test_impossible_tables_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ClassTable(*arguments)
+
+
+def test_colours_differ():
+    colors = [default_color(i) for i in range(40)]
+    assert len(set(colors)) == 40
+    assert ClassTable.from_codes(range(40)).rgb().shape == (40, 3)
