@@ -17,7 +17,7 @@ SHAPE = (1024, 1536)
 """Height and width of the demo's scene, in pixels of 10 m."""
 TRAINING_COLUMNS = 1024
 """The network sees the columns before; the map is of those after."""
-EPOCHS = 24
+EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ class Demo:
 
     def summary(self) -> str:
         """Say what there is to look at, and what to do next."""
+        width = max(len(str(self.folder / name)) for name in _LEFT)
         lines = [
             str(self.evaluation),
             "",
             f"The map has a mean IoU of {self.evaluation.miou:.2f} on land that the network never "
             f"saw; all in {self.seconds:.0f} s.",
             "",
-            *(f"  {self.folder / name:<40} {what}" for name, what in _LEFT.items()),
+            *(f"  {self.folder / name!s:<{width}}  {what}" for name, what in _LEFT.items()),
             "",
             "Open preview.png first. Then try the same on a scene of your own:",
             "",
@@ -111,7 +112,8 @@ def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Dem
     held_out, reference = scene.isel(unseen), labels.isel(unseen)
     with progress_bar("predicting", enabled=progress):
         write_cog(predict(held_out, best), folder / "map.tif", confidence=folder / "confidence.tif")
-    result = open_map(folder / "map.tif").merge(open_map(folder / "confidence.tif"))
+    confidence = open_map(folder / "confidence.tif")["confidence"]
+    result = open_map(folder / "map.tif").assign(confidence=confidence)
     evaluation = evaluate(result, reference)
     preview(held_out, reference, result, folder / "preview.png")
     demo = Demo(folder, evaluation, time.perf_counter() - started)
@@ -155,7 +157,7 @@ def _train(
         scene.isel(seen),
         labels.isel(seen),
         folder / "patches.zarr",
-        patch_size=128,
+        patch_size=64,
         split=RandomSplit(0.85, 0.15, 0.0, random_seed=seed),
         progress=progress,
     )
@@ -164,7 +166,7 @@ def _train(
         encoder_name="resnet18",
         pretrained=False,
         epochs=EPOCHS,
-        batch_size=8,
+        batch_size=16,
         learning_rate=2e-3,
         scheduler_type="one_cycle",
         random_seed=seed,

@@ -206,11 +206,13 @@ def _class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) ->
     if not isinstance(prediction, xr.Dataset | xr.DataArray):
         prediction = open_map(prediction)
     if isinstance(prediction, xr.Dataset):
-        if "classes" not in prediction:
+        # A raster of somebody else's making may call its only layer as it likes.
+        name = "classes" if "classes" in prediction else next(iter(prediction), "classes")
+        if name not in prediction or (name != "classes" and len(prediction) > 1):
             raise ValueError(
                 f"the prediction has no layer 'classes'; its layers are {list(prediction)}"
             )
-        prediction = prediction["classes"]
+        prediction = prediction[name]
     if prediction.dtype.kind not in "iu":
         raise ValueError(f"a map of classes holds integers, got {prediction.dtype}")
     return prediction.transpose("y", "x")

@@ -56,6 +56,11 @@ class ClassTable:
                 f"{len(self.codes)} codes, {len(self.names)} names and {len(self.colors)} colours: "
                 "give one name and one colour a class"
             )
+        for name in self.names:
+            if not name.strip() or ";" in name or name != name.strip():
+                raise ValueError(
+                    f"a class name is a text without ';' and outer blanks, got {name!r}"
+                )
         for color in self.colors:
             if not _HEX_COLOR.fullmatch(color):
                 raise ValueError(f"colours are written '#rrggbb' in lower case, got {color!r}")
@@ -124,13 +129,14 @@ class ClassTable:
         """Attributes by the CF conventions: ``flag_values``, ``flag_meanings`` and colours.
 
         Meanings are separated by blanks there, so blanks in a name become underscores; the names as
-        people wrote them stand in ``class_names``.
+        people wrote them stand in ``class_names``, separated by semicolons: a text, which every
+        format can hold.
         """
         return {
             "flag_values": list(self.codes),
             "flag_meanings": " ".join(re.sub(r"\s+", "_", name.strip()) for name in self.names),
             "flag_colors": " ".join(self.colors),
-            "class_names": list(self.names),
+            "class_names": "; ".join(self.names),
         }
 
     @classmethod
@@ -138,9 +144,14 @@ class ClassTable:
         """Read the table from attributes that `to_attrs` or another CF writer left, if any."""
         if "flag_values" not in attrs:
             return None
-        codes = [int(code) for code in np.atleast_1d(attrs["flag_values"])]
-        names = attrs.get("class_names")
-        if names is None and "flag_meanings" in attrs:
+        values = attrs["flag_values"]
+        if isinstance(values, str):  # the tags of a GeoTIFF are texts
+            values = [int(number) for number in re.findall(r"-?\d+", values)]
+        codes = [int(code) for code in np.atleast_1d(values)]
+        names = None
+        if "class_names" in attrs:
+            names = [name.strip() for name in str(attrs["class_names"]).split(";")]
+        elif "flag_meanings" in attrs:
             names = str(attrs["flag_meanings"]).split()
         colors = str(attrs["flag_colors"]).split() if "flag_colors" in attrs else None
         return cls.from_codes(codes, names, colors)

@@ -174,7 +174,7 @@ def valid_mask(values: np.ndarray, nodata: float | None, rule: NodataRule = "any
     """
     missing: np.ndarray | None = None
     if nodata is not None and not np.isnan(nodata) and _representable(nodata, values.dtype):
-        missing = values == values.dtype.type(nodata)
+        missing = values == _as_type(nodata, values.dtype)
     if np.issubdtype(values.dtype, np.floating):
         broken = ~np.isfinite(values)
         missing = broken if missing is None else missing | broken
@@ -189,6 +189,12 @@ def _representable(number: float, dtype: np.dtype) -> bool:
         return True
     limits = np.iinfo(dtype)
     return float(number).is_integer() and limits.min <= number <= limits.max
+
+
+def _as_type(nodata: float, dtype: np.dtype) -> np.generic:
+    # -1.797e308, a common mark in float rasters, is minus infinity in float32: missing as well.
+    with np.errstate(over="ignore"):
+        return dtype.type(nodata)
 
 
 def normalize(values: Any, contract: Contract) -> Any:
@@ -225,7 +231,7 @@ def normalize(values: Any, contract: Contract) -> Any:
         result = xp.clip(result, 0.0, 1.0)
     missing = None
     if contract.nodata is not None and not np.isnan(contract.nodata):
-        missing = numbers == np.float32(contract.nodata).item()
+        missing = numbers == _as_type(contract.nodata, np.dtype(np.float32)).item()
     if xp.isdtype(values.dtype, "real floating"):
         broken = ~xp.isfinite(numbers)
         missing = broken if missing is None else missing | broken

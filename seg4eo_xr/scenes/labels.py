@@ -164,12 +164,8 @@ def _as_codes(
 
 
 def _class_table(attrs: dict[Any, Any]) -> ClassTable | None:
-    """Class table of CF attributes, which GeoTIFF tags hold as one text."""
-    attrs = dict(attrs)
+    """Class table of a file's tags; None where they are somebody else's and make none."""
     try:
-        for key in ("flag_values", "class_names"):
-            if isinstance(attrs.get(key), str):
-                attrs[key] = [part.strip() for part in attrs[key].strip("{}[]").split(",")]
         return ClassTable.from_attrs(attrs)
-    except (ValueError, TypeError):
+    except ValueError:
         return None

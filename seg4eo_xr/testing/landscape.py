@@ -131,7 +131,7 @@ def _landscape(world: World, y: np.ndarray, x: np.ndarray) -> _Landscape:
     cover[woods + 0.5 * relief > 0.75] = _FOREST
     cover[_town_density(seed, y, x, scale) > 0] = _BUILT_UP
     river = _river_distance(seed, y, x, scale) < 4.5 * scale**0.5
-    cover[river | (relief < -1.3)] = _WATER
+    cover[river | (relief < -1.1)] = _WATER
     return _Landscape(cover.astype(np.uint8), parcels, relief)
 
 

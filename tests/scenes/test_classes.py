@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from seg4eo_xr.scenes.classes import ClassTable, default_color
 
 names = st.text(
-    st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc", "Zs"]),
+    st.characters(
+        min_codepoint=32,
+        max_codepoint=0x2FF,
+        exclude_categories=["Cc", "Zs"],
+        exclude_characters=";",
+    ),
     min_size=1,
     max_size=12,
 )
@@ -39,6 +44,18 @@ def test_tables_survive_attributes_and_json(table):
     assert ClassTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
     meanings = table.to_attrs()["flag_meanings"].split()
     assert len(meanings) == len(table)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a; b", " wood"])
+def test_names_that_would_not_survive_a_file_are_refused(name):
+    with pytest.raises(ValueError, match="a class name is a text without"):
+        ClassTable.from_codes([1], [name])
+
+
+@pytest.mark.parametrize("values", ["[1, 4]", "(1, 4)", "1,4", "1 4"])
+def test_codes_are_read_from_the_texts_of_a_geotiff(values):
+    attrs = {"flag_values": values, "class_names": "water; dry land"}
+    assert ClassTable.from_attrs(attrs) == ClassTable.from_codes([1, 4], ["water", "dry land"])
 
 
 def test_attributes_of_other_writers_are_read():

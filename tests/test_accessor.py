@@ -1,0 +1,54 @@
+import numpy as np
+import xarray as xr
+
+import seg4eo_xr as seg
+from seg4eo_xr.scenes.contract import normalize
+from seg4eo_xr.testing import synthetic_sentinel2
+
+
+def test_the_accessor_walks_from_scene_to_map(tmp_path):
+    scene, labels = synthetic_sentinel2((192, 192), seed=2)
+    store = scene.seg4eo.extract_patches(labels, tmp_path / "patches.zarr", patch_size=64)
+    config = seg.TrainConfig(encoder_name="resnet18", pretrained=False, epochs=1, batch_size=4)
+    run = seg.train(store, tmp_path / "run", config, progress=False)
+
+    prediction = scene.chunk(y=100, x=100).seg4eo.predict(run.best_iou_path)
+    assert prediction["classes"].chunks is not None
+    written = prediction.seg4eo.to_cog(tmp_path / "map.tif", confidence=tmp_path / "sure.tif")
+    opened = seg.open_map(written)
+    np.testing.assert_array_equal(opened["classes"], prediction["classes"])
+    stored = seg.open_map(prediction.seg4eo.to_zarr(tmp_path / "map.zarr"))
+    np.testing.assert_array_equal(stored["confidence"], prediction["confidence"])
+
+    evaluation = opened.seg4eo.evaluate(labels)
+    assert evaluation.pixels == int(((labels != 255) & (scene != 0).all("band")).sum())
+    assert scene.seg4eo.plot().get_figure() is not None
+    assert opened.seg4eo.plot().get_figure() is not None
+
+
+def test_normalize_is_lazy_and_the_one_function():
+    scene, labels = synthetic_sentinel2((128, 128), seed=2)
+    contract = make_contract(scene, labels)
+    lazy = scene.chunk(y=50, x=50).seg4eo.normalize(contract)
+    assert lazy.chunks is not None
+    np.testing.assert_array_equal(lazy, normalize(scene.values, contract))
+    assert float(lazy.max()) <= 1
+    assert "_FillValue" not in lazy.attrs
+    xr.testing.assert_equal(lazy["x"], scene["x"])
+
+
+def make_contract(scene: xr.DataArray, labels: xr.DataArray) -> seg.Contract:
+    count = scene.sizes["band"]
+    return seg.Contract(
+        bands=tuple(scene["band"].values.tolist()),
+        dtype="uint16",
+        scale=(1e-4,) * count,
+        offset=(0.0,) * count,
+        nodata=0,
+        nodata_rule="any",
+        ground_sample_distance=(10.0, 10.0),
+        minimum=(0.0,) * count,
+        maximum=(1.0,) * count,
+        normalization=seg.Normalization("percentile", (0.0,) * count, (0.4,) * count),
+        classes=seg.ClassTable.from_attrs(labels.attrs),
+    )

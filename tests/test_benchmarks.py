@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+KEYS = ["benchmark", "case", "measure", "value", "unit"]
+
+
+@pytest.mark.slow
+def test_a_quick_comparison_of_predictions_prints_json_lines_with_the_ratios_last() -> None:
+    command = [sys.executable, str(BENCHMARKS / "predict.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(list(line) == KEYS for line in lines)
+    assert {line["benchmark"] for line in lines} == {"predict"}
+
+    measures = [line["measure"] for line in lines]
+    is_ratio = ["/" in measure for measure in measures]
+    assert is_ratio == sorted(is_ratio)
+    assert {"ours/floor", "ours/scripts"} <= set(measures)
+    assert "ours/monai" in measures or "skipped" in measures
+    assert all(line["value"] > 0 for line in lines if line["measure"] != "skipped")
+
+    cases = {line["case"] for line in lines if line["measure"] == "peak_mb"}
+    assert {"baseline", "forward", "read", "write", "ours", "scripts"} <= cases
