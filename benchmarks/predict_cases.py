@@ -122,7 +122,7 @@ def forward(setup: Setup) -> dict[str, float]:
         ways[cores] = f"{cores} passes side by side on one thread each"
     return {
         f"batch {batch}, {way}": _forward_seconds(network, setup, batch, lanes, cores // lanes)
-        for (lanes, way), batch in product(ways.items(), (2, 4))
+        for (lanes, way), batch in product(ways.items(), (1, 2, 4))
     }
 
 

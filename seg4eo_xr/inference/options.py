@@ -22,7 +22,7 @@ class PredictOptions:
     blending: TaperKind = "hann"
     """How a window's weight falls towards its edges."""
     batch_size: int | None = None
-    """Windows a forward pass; 2 on a processor and 16 on an accelerator if not given."""
+    """Windows a forward pass; 1 on a processor and 16 on an accelerator if not given."""
     windows_per_chunk: int | None = None
     """Windows along a side of a chunk; 4 if not given, fewer where a scene is too small to keep all
     cores busy so. It changes memory and speed, and not a bit of the result."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
+from heapq import heapreplace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seg4eo_xr.inference.layers import LayerName
+
+# With more chunks than this for a core, the last ones no longer matter.
+_MANY_CHUNKS = 50
 
 
 def predict(
@@ -114,7 +118,8 @@ def make_runner(
     side = options.patch_size or checkpoint.patch_size
     overlap = side // 4 if options.overlap is None else options.overlap
     axes = [WindowAxis(size, side, overlap) for size in shape]
-    wanted = options.windows_per_chunk or _windows_for_all_cores(axes)
+    on_processor = resolve_device(options.device) == "cpu"
+    wanted = options.windows_per_chunk or _windows_a_side(axes, CPU_COUNT if on_processor else 1)
     spans = tuple(chunk_spans(axis, axis.windows_per_chunk(wanted)) for axis in axes)
     encoding = MapEncoding(
         codes=checkpoint.contract.classes.codes,
@@ -122,7 +127,6 @@ def make_runner(
         nodata=options.output_nodata,
         layers=layers,
     )
-    on_processor = resolve_device(options.device) == "cpu"
     network = Network.from_checkpoint(
         checkpoint, precision=options.precision, device=options.device
     )
@@ -133,17 +137,27 @@ def make_runner(
         encoding=encoding,
         spans=(spans[0], spans[1]),
         blending=options.blending,
-        batch_size=options.batch_size or (2 if on_processor else 16),
+        batch_size=options.batch_size or (1 if on_processor else 16),
     )
 
 
-def _windows_for_all_cores(axes: Sequence[WindowAxis]) -> int:
-    """Most windows a chunk, up to 4 a side, that leave two chunks or more for each core."""
-    for wanted in (4, 3):
-        chunks = prod(len(axis.windows_per_chunk(wanted)) for axis in axes)
-        if chunks >= 2 * CPU_COUNT:
-            return wanted
-    return 2
+def _windows_a_side(axes: Sequence[WindowAxis], cores: int) -> int:
+    """Windows along a side of a chunk, up to 4, with which `cores` end soonest.
+
+    Where there are few chunks, cores wait for the last ones to end; the larger chunk wins a tie, as
+    its neighbours share less.
+    """
+
+    def end(wanted: int) -> int:
+        rows, columns = (axis.windows_per_chunk(wanted) for axis in axes)
+        if len(rows) * len(columns) > _MANY_CHUNKS * cores:
+            return 0
+        free = [0] * cores
+        for row, column in product(rows, columns):
+            heapreplace(free, free[0] + row * column)
+        return max(free)
+
+    return min((4, 3, 2), key=end)
 
 
 def _as_dataset(

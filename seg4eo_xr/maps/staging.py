@@ -42,7 +42,9 @@ def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
         If the folder cannot be written to.
     """
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; pass overwrite=True or choose another name")
+        raise FileExistsError(
+            f"{path} exists already; pass overwrite=True (--overwrite), or choose another name"
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"cannot write {path}: the folder {path.parent} does not exist; create it first"

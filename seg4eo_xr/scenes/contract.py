@@ -225,16 +225,18 @@ def normalize(values: Any, contract: Contract) -> Any:
     if contract.normalization.kind == "none":
         lower, upper = np.zeros_like(lower), np.ones_like(upper)
     span = np.where(upper > lower, upper - lower, 1.0)
-    numbers = xp.astype(values, xp.float32)
-    result = numbers * per_band(scale / span) + per_band((offset - lower) / span)
-    if contract.normalization.clips:
-        result = xp.clip(result, 0.0, 1.0)
+    # A copy, changed in place from here on: windows are many, and fresh memory is slow.
+    result = xp.astype(values, xp.float32, copy=True)
     missing = None
     if contract.nodata is not None and not np.isnan(contract.nodata):
-        missing = numbers == _as_type(contract.nodata, np.dtype(np.float32)).item()
+        missing = result == _as_type(contract.nodata, np.dtype(np.float32)).item()
     if xp.isdtype(values.dtype, "real floating"):
-        broken = ~xp.isfinite(numbers)
+        broken = ~xp.isfinite(result)
         missing = broken if missing is None else missing | broken
+    result *= per_band(scale / span)
+    result += per_band((offset - lower) / span)
+    if contract.normalization.clips:
+        result = xp.clip(result, 0.0, 1.0)
     if missing is None:
         return result
     if contract.nodata_rule == "any":

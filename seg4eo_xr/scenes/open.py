@@ -61,7 +61,7 @@ def open_scene(
         Stored number that marks missing data; by default what the source says.
     chunks
         Side of a dask chunk in pixels, or sides by dimension. ``auto`` takes multiples of the
-        file's blocks of about 2048 pixels, and leaves arrays as they are; None the same.
+        file's blocks of about 32 MB, and leaves arrays as they are; None the same.
 
     Returns
     -------

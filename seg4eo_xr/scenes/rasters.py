@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Chunks = int | dict[str, int] | Literal["auto"] | None
 
 _CHUNK_SIDE = 2048  # pixels
-_CHUNK_BYTES = 256e6
+# Work begins when the first chunks are read, so they are small beside what a network makes of them.
+_CHUNK_BYTES = 32e6
 
 
 def is_remote(source: str | Path) -> bool:
@@ -49,7 +50,7 @@ def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene
         Path or URL.
     chunks
         Side of a dask chunk in pixels, or sides by dimension; ``auto`` takes whole file blocks of
-        about 2048 pixels and at most 256 MB; None the same.
+        about 32 MB and at most 2048 pixels; None the same.
     what
         What error messages call the file.
 
@@ -116,7 +117,7 @@ def chunk_sides(
     Examples
     --------
     >>> chunk_sides({"band": 10, "y": 10980, "x": 10980}, (256, 256), 2, "auto")
-    {'y': 2048, 'x': 2048}
+    {'y': 1280, 'x': 1280}
     >>> chunk_sides({"band": 3, "y": 10980, "x": 10980}, (1, 10980), 2, "auto")
     {'y': 382, 'x': 10980}
     """

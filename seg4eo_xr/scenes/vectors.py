@@ -113,6 +113,11 @@ def burn(
     return labels.assign_attrs(coding.classes.to_attrs())
 
 
+# Where a scene's first pixel begins, in pixels: GDAL takes the transform of a window that begins at
+# 0, 0 for none, and warns.
+_ORIGIN = 1
+
+
 class _Shapes:
     """Geometries in pixels of the whole scene, their codes, and an index of where they lie."""
 
@@ -144,7 +149,8 @@ class _Shapes:
         from rasterio.features import rasterize
 
         shape = rows[1] - rows[0], cols[1] - cols[0]
-        near = np.sort(self.index.query(shapely.box(cols[0], rows[0], cols[1], rows[1])))
+        left, right, top, bottom = (edge + _ORIGIN for edge in (*cols, *rows))
+        near = np.sort(self.index.query(shapely.box(left, top, right, bottom)))
         if not near.size:
             return np.full(shape, self.background, self.codes.dtype)
         return np.asarray(
@@ -152,7 +158,7 @@ class _Shapes:
                 zip(self.geometries[near], self.codes[near].tolist(), strict=True),
                 out_shape=shape,
                 fill=self.background,
-                transform=Affine.translation(cols[0], rows[0]),
+                transform=Affine.translation(left, top),
                 dtype=self.codes.dtype,
             )
         )
@@ -191,7 +197,8 @@ def _in_pixels(geometries: np.ndarray, transform: Affine) -> np.ndarray:
 
     def to_pixels(points: np.ndarray) -> np.ndarray:
         columns = (points[:, 0] - transform.c) / transform.a
-        return np.column_stack([columns, (points[:, 1] - transform.f) / transform.e])
+        rows = (points[:, 1] - transform.f) / transform.e
+        return np.column_stack([columns, rows]) + _ORIGIN
 
     return np.asarray(shapely.transform(geometries, to_pixels))
 
@@ -206,7 +213,8 @@ def _require_overlap(
     import shapely
 
     left, top, right, bottom = shapely.total_bounds(pixels)
-    if right > 0 and bottom > 0 and left < shape[1] and top < shape[0]:
+    height, width = shape[0] + _ORIGIN, shape[1] + _ORIGIN
+    if right > _ORIGIN and bottom > _ORIGIN and left < width and top < height:
         return
     scene_bounds = tuple(round(bound, 6) for bound in like.rio.bounds())
     feature_bounds = tuple(round(float(bound), 6) for bound in moved.total_bounds)

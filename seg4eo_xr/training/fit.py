@@ -49,6 +49,19 @@ class TrainingRun(RunFolder):
 
     metrics: dict[str, Any]
 
+    def __str__(self) -> str:
+        best, epoch = self.metrics["best_val_iou"], self.metrics["epoch"]
+        scores = self.metrics["per_class_iou"]
+        lines = [
+            f"best validation mIoU {best:.3f}, in epoch {epoch}",
+            *(f"  {name:<20} {iou:.3f}" for name, iou in scores.items()),
+            f"best by mIoU   {self.best_iou_path}",
+            f"best by loss   {self.best_loss_path}",
+            f"last epoch     {self.final_path}",
+            f"log            {self.log_path}",
+        ]
+        return "\n".join(lines)
+
 
 def train(
     store: str | Path | PatchStore,

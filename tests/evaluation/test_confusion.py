@@ -127,8 +127,14 @@ def test_nothing_to_compare_is_an_error(prediction, reference):
 
 
 def test_a_dataset_without_classes_is_refused(prediction, reference):
+    several = prediction.rename(classes="one").assign(other=prediction["classes"])
     with pytest.raises(ValueError, match="no layer 'classes'"):
-        evaluate(prediction.rename(classes="other"), reference)
+        evaluate(several, reference)
+
+
+def test_the_only_layer_may_bear_any_name(prediction, reference):
+    renamed = evaluate(prediction[["classes"]].rename(classes="landcover"), reference)
+    assert renamed.matrix.tolist() == evaluate(prediction, reference).matrix.tolist()
 
 
 def test_without_any_table_the_codes_that_occur_are_the_classes(prediction, reference):

@@ -1,0 +1,34 @@
+import pytest
+
+from seg4eo_xr.geometry.windows import WindowAxis
+from seg4eo_xr.inference.options import PredictOptions
+from seg4eo_xr.inference.predict import _windows_a_side
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("batch_size", 0), ("patch_size", -1), ("windows_per_chunk", 0)]
+)
+def test_counts_below_one_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got {value}"):
+        PredictOptions(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["blending", "precision", "device"])
+def test_unknown_words_are_refused_with_the_known_ones(name):
+    with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'odd'"):
+        PredictOptions(**{name: "odd"})
+
+
+@pytest.mark.parametrize(
+    ("windows", "cores", "expected"),
+    [
+        (100, 2, 4),  # many chunks: large ones
+        (11, 2, 3),  # 9 chunks would end with one core at work on the last
+        (4, 2, 2),  # a single chunk would leave a core idle
+        (4, 1, 4),
+    ],
+)
+def test_chunks_are_of_a_size_that_keeps_all_cores_busy(windows, cores, expected):
+    axis = WindowAxis(windows * 384 + 128, 512, 128)
+    assert axis.count == windows
+    assert _windows_a_side([axis, axis], cores) == expected
