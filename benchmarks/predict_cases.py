@@ -70,8 +70,7 @@ def prepare(setup: Setup) -> dict[str, float]:
     from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
     from seg4eo_xr.models.zoo import ModelSpec, build_model
     from seg4eo_xr.scenes.classes import ClassTable
-    from seg4eo_xr.scenes.contract import Contract, Normalization
-    from seg4eo_xr.testing import SENTINEL2_BANDS, synthetic_sentinel2
+    from seg4eo_xr.testing import SENTINEL2_BANDS, plain_contract, synthetic_sentinel2
 
     shape = (setup.size, setup.size)
     # Without missing data every way of predicting runs the same number of windows.
@@ -80,19 +79,9 @@ def prepare(setup: Setup) -> dict[str, float]:
     scene.rio.to_raster(setup.path("scene.tif"), lock=Lock(), bigtiff="if_safer", **options)
 
     bands = len(SENTINEL2_BANDS)
-    contract = Contract(
-        bands=SENTINEL2_BANDS,
-        dtype="uint16",
-        scale=(1e-4,) * bands,
-        offset=(0.0,) * bands,
-        nodata=0,
-        nodata_rule="any",
-        ground_sample_distance=(10.0, 10.0),
-        minimum=(0.0,) * bands,
-        maximum=(1.6,) * bands,
-        normalization=Normalization("percentile", (0.0,) * bands, (BRIGHT,) * bands),
-        classes=ClassTable.from_codes(CLASSES),
-    )
+    table = ClassTable.from_codes(CLASSES)
+    scale, maximum = (1e-4,) * bands, (1.6,) * bands
+    contract = plain_contract(SENTINEL2_BANDS, table, bright=BRIGHT, scale=scale, maximum=maximum)
     spec = ModelSpec("unet", setup.encoder, in_channels=bands, out_channels=len(CLASSES))
     torch.manual_seed(0)
     weights = build_model(spec).state_dict()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from seg4eo_xr.maps.store import open_map, write_zarr
     from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from seg4eo_xr.models.zoo import build_model, list_encoders, list_models
-    from seg4eo_xr.patches.extract import ExtractOptions, extract_patches
+    from seg4eo_xr.patches.extract import extract_patches
+    from seg4eo_xr.patches.options import ExtractOptions
     from seg4eo_xr.patches.store import PatchStore, open_store
     from seg4eo_xr.patches.stream import PatchStream
     from seg4eo_xr.scenes.classes import ClassTable
@@ -42,7 +43,7 @@ _HOME = {
     "Contract": "scenes.contract",
     "ContractWarning": "scenes.conform",
     "Evaluation": "evaluation.confusion",
-    "ExtractOptions": "patches.extract",
+    "ExtractOptions": "patches.options",
     "Normalization": "scenes.contract",
     "PatchStore": "patches.store",
     "PatchStream": "patches.stream",

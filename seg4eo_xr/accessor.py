@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.evaluation.confusion import Evaluation
     from seg4eo_xr.inference.options import PredictOptions
     from seg4eo_xr.models.checkpoint import Checkpoint
-    from seg4eo_xr.patches.extract import ExtractOptions
+    from seg4eo_xr.patches.options import ExtractOptions
     from seg4eo_xr.patches.store import PatchStore
     from seg4eo_xr.scenes.contract import Contract
 

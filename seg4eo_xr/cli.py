@@ -18,7 +18,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
 from seg4eo_xr.geometry.splits import RandomSplit, SpatialSplit
 from seg4eo_xr.inference.options import PredictOptions
-from seg4eo_xr.patches.extract import ExtractOptions
+from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.training.config import TrainConfig
 
 if TYPE_CHECKING:

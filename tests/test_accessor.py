@@ -3,7 +3,7 @@ import xarray as xr
 
 import seg4eo_xr as seg
 from seg4eo_xr.scenes.contract import normalize
-from seg4eo_xr.testing import synthetic_sentinel2
+from seg4eo_xr.testing import plain_contract, synthetic_sentinel2
 
 
 def test_the_accessor_walks_from_scene_to_map(tmp_path):
@@ -28,27 +28,12 @@ def test_the_accessor_walks_from_scene_to_map(tmp_path):
 
 def test_normalize_is_lazy_and_the_one_function():
     scene, labels = synthetic_sentinel2((128, 128), seed=2)
-    contract = make_contract(scene, labels)
+    bands, count = scene["band"].values.tolist(), scene.sizes["band"]
+    table = seg.ClassTable.from_attrs(labels.attrs)
+    contract = plain_contract(bands, table, bright=0.4, scale=(1e-4,) * count)
     lazy = scene.chunk(y=50, x=50).seg4eo.normalize(contract)
     assert lazy.chunks is not None
     np.testing.assert_array_equal(lazy, normalize(scene.values, contract))
     assert float(lazy.max()) <= 1
     assert "_FillValue" not in lazy.attrs
     xr.testing.assert_equal(lazy["x"], scene["x"])
-
-
-def make_contract(scene: xr.DataArray, labels: xr.DataArray) -> seg.Contract:
-    count = scene.sizes["band"]
-    return seg.Contract(
-        bands=tuple(scene["band"].values.tolist()),
-        dtype="uint16",
-        scale=(1e-4,) * count,
-        offset=(0.0,) * count,
-        nodata=0,
-        nodata_rule="any",
-        ground_sample_distance=(10.0, 10.0),
-        minimum=(0.0,) * count,
-        maximum=(1.0,) * count,
-        normalization=seg.Normalization("percentile", (0.0,) * count, (0.4,) * count),
-        classes=seg.ClassTable.from_attrs(labels.attrs),
-    )

@@ -13,7 +13,8 @@ from seg4eo_xr.inference.layers import MapEncoding
 from seg4eo_xr.inference.network import Network, turn_on
 from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.contract import Contract, Normalization, normalize, valid_mask
+from seg4eo_xr.scenes.contract import Contract, normalize, valid_mask
+from seg4eo_xr.testing import plain_contract
 
 
 class PlaceAware(torch.nn.Module):
@@ -102,19 +103,8 @@ def make_setup(
         height, width = (max(1, round(side * missing)) for side in shape)
         scene[:, :height, :width] = 0
         scene[0, random.integers(shape[0]), random.integers(shape[1])] = 0
-    contract = Contract(
-        bands=("red", "nir"),
-        dtype="uint16",
-        scale=(1.0, 1.0),
-        offset=(0.0, 0.0),
-        nodata=0,
-        nodata_rule="any",
-        ground_sample_distance=(10.0, 10.0),
-        minimum=(1.0, 1.0),
-        maximum=(1000.0, 1000.0),
-        normalization=Normalization("percentile", (0.0, 0.0), (900.0, 900.0)),
-        classes=ClassTable.from_codes([10, 20, 30][: max(2, classes)]),
-    )
+    table = ClassTable.from_codes([10, 20, 30][: max(2, classes)])
+    contract = plain_contract(["red", "nir"], table, bright=900.0, maximum=(1000.0, 1000.0))
     binary = classes == 1
     encoding = MapEncoding(contract.classes.codes, 0.5 if binary else None, 255, layers)
     network = PlaceAware(bands, classes, window[1])

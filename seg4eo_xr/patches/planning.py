@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from seg4eo_xr.geometry.splits import Split
-    from seg4eo_xr.patches.extract import ExtractOptions
+    from seg4eo_xr.patches.options import ExtractOptions
     from seg4eo_xr.scenes.open import SceneSource
 
 _LOGGER = logging.getLogger(__name__)

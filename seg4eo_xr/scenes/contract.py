@@ -194,7 +194,8 @@ def _representable(number: float, dtype: np.dtype) -> bool:
 def _as_type(nodata: float, dtype: np.dtype) -> np.generic:
     # -1.797e308, a common mark in float rasters, is minus infinity in float32: missing as well.
     with np.errstate(over="ignore"):
-        return dtype.type(nodata)
+        number: np.generic = dtype.type(nodata)
+    return number
 
 
 def normalize(values: Any, contract: Contract) -> Any:

@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from affine import Affine
 
+from seg4eo_xr.scenes.contract import Contract, Normalization
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.testing.landscape import IGNORE, SENTINEL2_BANDS, World, label_block, scene_block
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
     from hypothesis import strategies as st
+
+    from seg4eo_xr.scenes.classes import ClassTable
 
 __all__ = [
     "SENTINEL2_BANDS",
     "chunkings",
+    "plain_contract",
     "raising_scheduler",
     "stored_blocks",
     "synthetic_sentinel2",
@@ -87,6 +93,46 @@ def synthetic_sentinel2(
     else:
         bands, codes = _lazy_blocks(world, chunks)
     return _as_data_arrays(world, bands, codes)
+
+
+def plain_contract(
+    bands: Sequence[str], classes: ClassTable, *, bright: float = 1.0, **changes: Any
+) -> Contract:
+    """Make a contract without any training: every band runs from 0 to `bright`.
+
+    Parameters
+    ----------
+    bands
+        Names of the bands.
+    classes
+        The classes.
+    bright
+        Physical value that becomes the network's 1.
+    **changes
+        Other fields of `Contract`; by default uint16 without scaling, 0 as nodata and 10 m pixels.
+
+    Examples
+    --------
+    >>> from seg4eo_xr.scenes.classes import ClassTable
+    >>> plain_contract(["red"], ClassTable.from_codes([0, 1]), bright=3000.0).maximum
+    (3000.0,)
+    """
+
+    def each(number: float) -> tuple[float, ...]:
+        return (number,) * len(bands)
+
+    fields: dict[str, Any] = {
+        "dtype": "uint16",
+        "scale": each(1.0),
+        "offset": each(0.0),
+        "nodata": 0.0,
+        "nodata_rule": "any",
+        "ground_sample_distance": (10.0, 10.0),
+        "minimum": each(0.0),
+        "maximum": each(bright),
+        "normalization": Normalization("percentile", each(0.0), each(bright)),
+    }
+    return Contract(bands=tuple(bands), classes=classes, **fields | changes)
 
 
 def raising_scheduler(graph: object, keys: object, **options: object) -> NoReturn:

@@ -25,7 +25,7 @@ def grid_of(count, stride, size):
 def ratios(draw):
     weights = draw(st.tuples(st.integers(1, 9), st.integers(0, 5), st.integers(0, 5)))
     total = sum(weights)
-    return weights[0] / total, weights[1] / total, 1 - weights[0] / total - weights[1] / total
+    return tuple(weight / total for weight in weights)
 
 
 @st.composite

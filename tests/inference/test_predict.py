@@ -11,8 +11,7 @@ from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import ContractWarning
-from seg4eo_xr.scenes.contract import Contract, Normalization
-from seg4eo_xr.testing import raising_scheduler, synthetic_sentinel2
+from seg4eo_xr.testing import plain_contract, raising_scheduler, synthetic_sentinel2
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +22,9 @@ def scene() -> xr.DataArray:
 def make_checkpoint(scene: xr.DataArray, codes=(1, 2, 3), *, binary: bool = False) -> Checkpoint:
     bands = tuple(scene["band"].values.tolist())
     count = len(bands)
-    contract = Contract(
-        bands=bands,
-        dtype="uint16",
-        scale=(1e-4,) * count,
-        offset=(0.0,) * count,
-        nodata=0,
-        nodata_rule="any",
-        ground_sample_distance=(10.0, 10.0),
-        minimum=(0.0,) * count,
-        maximum=(1.0,) * count,
-        normalization=Normalization("percentile", (0.0,) * count, (0.3,) * count),
-        classes=ClassTable.from_codes(codes, [f"kind {code}" for code in codes]),
+    table = ClassTable.from_codes(codes, [f"kind {code}" for code in codes])
+    contract = plain_contract(
+        bands, table, bright=0.3, scale=(1e-4,) * count, maximum=(1.0,) * count
     )
     spec = ModelSpec("unet", "resnet18", count, 1 if binary else len(codes))
     with torch.random.fork_rng():

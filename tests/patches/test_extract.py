@@ -15,7 +15,8 @@ import xarray as xr
 
 from seg4eo_xr.geometry.splits import RandomSplit, SpatialSplit
 from seg4eo_xr.patches.assembly import Resampling, resample
-from seg4eo_xr.patches.extract import ExtractOptions, extract_patches
+from seg4eo_xr.patches.extract import extract_patches
+from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.scenes.classes import ClassTable

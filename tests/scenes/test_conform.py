@@ -4,7 +4,8 @@ import xarray as xr
 
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import ContractWarning, check_values, conform, ground_sample_distance
-from seg4eo_xr.scenes.contract import Contract, Normalization
+from seg4eo_xr.scenes.contract import Contract
+from seg4eo_xr.testing import plain_contract
 
 
 def make_scene(crs: str, x: float, y: float, step: float) -> xr.DataArray:
@@ -16,19 +17,10 @@ def make_scene(crs: str, x: float, y: float, step: float) -> xr.DataArray:
 
 
 def make_contract(bands=("red", "green"), distance=(10.0, 10.0)) -> Contract:
-    count = len(bands)
-    return Contract(
-        bands=bands,
-        dtype="uint16",
-        scale=(1.0,) * count,
-        offset=(0.0,) * count,
-        nodata=None,
-        nodata_rule="any",
-        ground_sample_distance=distance,
-        minimum=(0.0,) * count,
-        maximum=(6000.0,) * count,
-        normalization=Normalization("percentile", (0.0,) * count, (5000.0,) * count),
-        classes=ClassTable.from_codes([0, 1]),
+    table = ClassTable.from_codes([0, 1])
+    maximum = (6000.0,) * len(bands)
+    return plain_contract(
+        bands, table, bright=5000.0, maximum=maximum, nodata=None, ground_sample_distance=distance
     )
 
 

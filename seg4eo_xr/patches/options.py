@@ -1,0 +1,49 @@
+"""The options of an extraction, for the Python API and the command line alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from seg4eo_xr.patches.assembly import Interpolation
+from seg4eo_xr.scenes.contract import NodataRule, NormalizationKind
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How patches are cut and stored."""
+
+    patch_size: int = 224
+    """Side of a patch, in pixels."""
+    stride: int | None = None
+    """Pixels between the starts of neighbouring patches of a regular grid; else patch_size."""
+    interpolation: Interpolation = "nearest"
+    """How grid cells of another size become patches; labels always take the nearest pixel."""
+    normalization: NormalizationKind = "percentile"
+    """How a model trained on this store normalises its input."""
+    min_valid_fraction: float = 0.0
+    """Least share of pixels with data and a label; patches below, and without any, are not used."""
+    nodata_rule: NodataRule = "any"
+    """A pixel is missing where any, or where all, of its bands are."""
+    shard_size: int | None = None
+    """Patches a shard file, a power of two; by default as many as make 64 to 128 MB."""
+    overwrite: bool = False
+    """Replace a patch store that exists already."""
+
+    def __post_init__(self) -> None:
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size must be at least 1 pixel, got {self.patch_size}")
+        if not 0 <= self.min_valid_fraction <= 1:
+            raise ValueError(f"min_valid_fraction must lie in 0..1, got {self.min_valid_fraction}")
+        size = self.shard_size
+        if size is not None and (size < 1 or size & (size - 1)):
+            raise ValueError(f"shard_size must be a power of two, got {size}")
+        for name, accepted in (
+            ("interpolation", get_args(Interpolation)),
+            ("normalization", get_args(NormalizationKind)),
+            ("nodata_rule", get_args(NodataRule)),
+        ):
+            if getattr(self, name) not in accepted:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(accepted)}, got {getattr(self, name)!r}"
+                )
