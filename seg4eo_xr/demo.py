@@ -106,7 +106,7 @@ def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Dem
 
     started = time.perf_counter()
     folder = _new_folder(folder)
-    scene, labels = _write_scene(folder, seed)
+    scene, labels = _write_scene(folder, seed, progress)
     best = _train(folder, scene, labels, seed, progress)
     unseen = {"x": slice(TRAINING_COLUMNS, None)}
     held_out, reference = scene.isel(unseen), labels.isel(unseen)
@@ -129,13 +129,17 @@ def _new_folder(folder: str | Path) -> Path:
     return folder
 
 
-def _write_scene(folder: Path, seed: int) -> tuple[xr.DataArray, xr.DataArray]:
+def _write_scene(folder: Path, seed: int, progress: bool) -> tuple[xr.DataArray, xr.DataArray]:
     """Write scene and labels as a user would have them, and open them again."""
+    import dask
+
+    from seg4eo_xr.progress import progress_bar
     from seg4eo_xr.scenes.labels import open_labels
     from seg4eo_xr.scenes.open import open_scene
     from seg4eo_xr.testing import synthetic_sentinel2
 
-    made = synthetic_sentinel2(SHAPE, seed=seed)
+    with progress_bar("making a scene", enabled=progress):
+        made = dask.compute(*synthetic_sentinel2(SHAPE, seed=seed, chunks=256))
     paths = [folder / "scene.tif", folder / "labels.tif"]
     for array, path in zip(made, paths, strict=True):
         array.rio.to_raster(path, tiled=True, compress="deflate")

@@ -48,13 +48,12 @@ def extract(folder: Path, **changes: str) -> list[str]:
     return ["extract", "single", *as_words(options | changes)]
 
 
+def prediction(folder: Path) -> dict[str, str]:
+    return {"model": f"{folder}/run/model_best_iou.pth", "input": f"{folder}/scene.tif"}
+
+
 def predict(folder: Path, output: Path, **changes: str) -> list[str]:
-    options = {
-        "model": f"{folder}/run/model_best_iou.pth",
-        "input": f"{folder}/scene.tif",
-        "output": str(output),
-    }
-    return ["predict", *as_words(options | changes)]
+    return ["predict", *as_words(prediction(folder) | {"output": str(output)} | changes)]
 
 
 def as_words(options: dict[str, str]) -> list[str]:
@@ -121,103 +120,78 @@ def test_every_command_explains_itself(name, capsys):
     assert "Example: seg4eo-xr" in " ".join(text.split())
 
 
-def bad_inputs(files: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
-    """Command and what its message has to name, for each thing that can be wrong."""
+def write_bad_files(files: Path, folder: Path) -> None:
+    """Files that are wrong, each in one way."""
     scene, labels = synthetic_sentinel2((256, 320), seed=1)
     shifted = labels.assign_coords(x=labels["x"] + 30).drop_vars("spatial_ref")
     write(shifted.rio.write_crs(scene.rio.crs), folder / "shifted.tif")
-    cut = folder / "cut.tif"
-    cut.write_bytes((files / "scene.tif").read_bytes()[:200_000])
-    write(scene.isel(x=slice(50), y=slice(200, 250)), folder / "small.tif")
-    write(labels.isel(x=slice(50), y=slice(200, 250)), folder / "small_labels.tif")
+    (folder / "cut.tif").write_bytes((files / "scene.tif").read_bytes()[:200_000])
+    corner = {"y": slice(200, 250), "x": slice(50)}
+    write(scene.isel(corner), folder / "small.tif")
+    write(labels.isel(corner), folder / "small_labels.tif")
     write(scene * 0, folder / "empty.tif")
     write(select_bands(scene, ["B02", "B03", "B04"]), folder / "three.tif")
     strange = labels.copy()
     strange[100, 100] = 77
     write(strange, folder / "strange.tif")
-    with (
-        rasterio.open(files / "scene.tif") as source,
-        rasterio.open(folder / "nocrs.tif", "w", **{**source.profile, "crs": None}) as target,
-    ):
-        target.write(source.read())
+    with rasterio.open(files / "scene.tif") as source:
+        profile = {**source.profile, "crs": None}
+        with rasterio.open(folder / "nocrs.tif", "w", **profile) as target:
+            target.write(source.read())
     (folder / "words.pth").write_text("no network")
     torch.save({"model_state_dict": print}, folder / "code.pth")
-    everywhere = gpd.GeoDataFrame({"kind": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326)
-    everywhere.to_file(folder / "elsewhere.gpkg")
-    readonly = folder / "missing folder" / "map.tif"
-    table = folder / "strange_run"
-    return {
-        "missing file": (
-            extract(files, image="nowhere.tif", output=f"{folder}/a.zarr"),
-            "nowhere.tif",
-        ),
-        "truncated file": (extract(files, image=str(cut), output=f"{folder}/b.zarr"), "cut.tif"),
-        "labels not aligned": (
-            extract(files, label=f"{folder}/shifted.tif", output=f"{folder}/c.zarr"),
-            "shifted.tif",
-        ),
-        "no CRS": (extract(files, image=f"{folder}/nocrs.tif", output=f"{folder}/d.zarr"), "CRS"),
+    elsewhere = gpd.GeoDataFrame({"kind": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326)
+    elsewhere.to_file(folder / "elsewhere.gpkg")
+
+
+def bad_extractions(files: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Command and what its message has to name."""
+    changes = {
+        "missing file": ({"image": "nowhere.tif"}, "nowhere.tif"),
+        "truncated file": ({"image": f"{folder}/cut.tif"}, "cut.tif"),
+        "labels not aligned": ({"label": f"{folder}/shifted.tif"}, "shifted.tif"),
+        "no CRS": ({"image": f"{folder}/nocrs.tif"}, "CRS"),
         "smaller than a patch": (
-            extract(
-                files,
-                image=f"{folder}/small.tif",
-                label=f"{folder}/small_labels.tif",
-                output=f"{folder}/e.zarr",
-            ),
+            {"image": f"{folder}/small.tif", "label": f"{folder}/small_labels.tif"},
             "patch_size",
         ),
-        "all nodata": (
-            extract(files, image=f"{folder}/empty.tif", output=f"{folder}/f.zarr"),
-            "nodata",
-        ),
-        "polygons elsewhere": (
-            extract(files, label=f"{folder}/elsewhere.gpkg", output=f"{folder}/g.zarr"),
-            "elsewhere.gpkg",
-        ),
-        "store exists": (extract(files), "overwrite"),
-        "bands differ": (predict(files, folder / "h.tif", input=f"{folder}/three.tif"), "B12"),
-        "no checkpoint": (
-            predict(files, folder / "i.tif", model=f"{folder}/words.pth"),
-            "words.pth",
-        ),
-        "holds code": (predict(files, folder / "j.tif", model=f"{folder}/code.pth"), "run code"),
-        "truncated scene": (predict(files, folder / "k.tif", input=str(cut)), "cut.tif"),
-        "unwritable map": (predict(files, readonly), "missing folder"),
-        "unwritable store": (extract(files, output=f"{files}/scene.tif/p.zarr"), "scene.tif"),
-        "strange suffix": (predict(files, folder / "map.png"), "--output"),
-        "overlap too large": (predict(files, folder / "l.tif", overlap="64"), "overlap"),
-        "another grid": (
-            [
-                "evaluate",
-                "--prediction",
-                f"{files}/labels.tif",
-                "--reference",
-                f"{folder}/shifted.tif",
-            ],
-            "shifted.tif",
-        ),
+        "all nodata": ({"image": f"{folder}/empty.tif"}, "nodata"),
+        "polygons elsewhere": ({"label": f"{folder}/elsewhere.gpkg"}, "elsewhere.gpkg"),
+        "store exists": ({"output": f"{files}/patches.zarr"}, "overwrite"),
+        "unwritable store": ({"output": f"{files}/scene.tif/p.zarr"}, "scene.tif"),
+    }
+    fresh = {"output": f"{folder}/new.zarr"}
+    return {case: (extract(files, **fresh | new), named) for case, (new, named) in changes.items()}
+
+
+def bad_predictions(files: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Command and what its message has to name."""
+    changes = {
+        "bands differ": ({"input": f"{folder}/three.tif"}, "B12"),
+        "truncated scene": ({"input": f"{folder}/cut.tif"}, "cut.tif"),
+        "no checkpoint": ({"model": f"{folder}/words.pth"}, "words.pth"),
+        "holds code": ({"model": f"{folder}/code.pth"}, "run code"),
+        "unwritable map": ({"output": f"{folder}/missing folder/map.tif"}, "missing folder"),
+        "strange suffix": ({"output": f"{folder}/map.png"}, "--output"),
+        "overlap too large": ({"overlap": "64"}, "overlap"),
+    }
+    fresh = {"output": f"{folder}/new.tif"}
+    return {
+        case: (["predict", *as_words(prediction(files) | fresh | new)], named)
+        for case, (new, named) in changes.items()
+    }
+
+
+def bad_others(files: Path, folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Command and what its message has to name."""
+    evaluate = ["evaluate", "--prediction", f"{files}/labels.tif", "--reference"]
+    train = ["train", "--dataset_root", f"{files}/patches.zarr", "--save_dir"]
+    return {
+        "another grid": ([*evaluate, f"{folder}/shifted.tif"], "shifted.tif"),
+        "class not in the table": ([*evaluate, f"{folder}/strange.tif"], "77"),
         "no store": (["info", "--output", f"{folder}/none.zarr"], "none.zarr"),
-        "another run": (
-            ["train", "--dataset_root", f"{files}/patches.zarr", "--save_dir", f"{files}/run"],
-            "overwrite",
-        ),
-        "class not in the table": (
-            [
-                "evaluate",
-                "--prediction",
-                f"{files}/labels.tif",
-                "--reference",
-                f"{folder}/strange.tif",
-            ],
-            "77",
-        ),
-        "unknown encoder": (
-            [
-                *["train", "--dataset_root", f"{files}/patches.zarr", "--save_dir", str(table)],
-                *["--encoder_name", "resnet81", "--no_pretrained"],
-            ],
-            "resnet18",
-        ),
+        "another run": ([*train, f"{files}/run"], "overwrite"),
+        "unknown encoder": ([*train, f"{folder}/run", "--encoder_name", "resnet81"], "resnet18"),
     }
 
 
@@ -233,7 +207,9 @@ CASES = (
 @pytest.fixture(scope="module")
 def bad(files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
-    return folder, bad_inputs(files, folder)
+    write_bad_files(files, folder)
+    cases = bad_extractions(files, folder) | bad_predictions(files, folder)
+    return folder, cases | bad_others(files, folder)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -35,7 +35,7 @@ def chain(folder: Path, image: Path, label: Path, patch_size: int) -> dict:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_landsat_with_dense_land_cover(tmp_path, capsys):
+def test_landsat_with_dense_land_cover(tmp_path):
     folder = DATA / "nc_landsat7"
     image, label = folder / "lsat7_2002.tif", folder / "landclass96.tif"
     report = chain(tmp_path, image, label, 64)
@@ -63,7 +63,6 @@ def test_landsat_with_dense_land_cover(tmp_path, capsys):
         sure = confidence.read(1)
         assert (sure >= 1 / 7 - 1e-6).all()
         assert (sure <= 1).all()
-    assert "300349" in capsys.readouterr().out.replace(",", "") or report["pixels"] > 200_000
 
 
 def test_drone_imagery_with_polygons_of_another_crs(tmp_path):
