@@ -179,6 +179,11 @@ def _train(
 
 
 def _write_report(demo: Demo) -> None:
-    scores = demo.evaluation.to_dict()
-    report: dict[str, Any] = {"miou": demo.evaluation.miou, "seconds": round(demo.seconds, 1)}
-    (demo.folder / "report.json").write_text(json.dumps(report | scores, indent=2) + "\n")
+    figures = demo.evaluation.to_dict()
+    report: dict[str, Any] = {
+        "miou": figures["miou"],
+        "seconds": round(demo.seconds, 1),
+        "iou": {name: scores["iou"] for name, scores in figures["per_class"].items()},
+        **figures,
+    }
+    (demo.folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
