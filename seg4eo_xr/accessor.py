@@ -70,10 +70,16 @@ class SceneAccessor:
         return result
 
     def plot(self, **options: Any) -> Axes:
-        """Draw the scene as a colour picture; see `seg4eo_xr.plotting.plot_scene`."""
-        from seg4eo_xr.plotting import plot_scene
+        """Draw a scene as a colour picture, or labels in the colours of their classes.
 
-        return plot_scene(self._scene, **options)
+        See `seg4eo_xr.plotting.plot_scene` and `seg4eo_xr.plotting.plot_labels`.
+        """
+        from seg4eo_xr.plotting import plot_labels, plot_scene
+
+        array = self._scene
+        if "band" not in array.coords and "band" not in array.dims:
+            return plot_labels(array, **options)
+        return plot_scene(array if "band" in array.dims else array.expand_dims("band"), **options)
 
 
 @xr.register_dataset_accessor("seg4eo")
@@ -109,6 +115,7 @@ class MapAccessor:
 
     def plot(self, **options: Any) -> Axes:
         """Draw the class layer with its legend; see `seg4eo_xr.plotting.plot_map`."""
+        from seg4eo_xr.evaluation.confusion import class_layer
         from seg4eo_xr.plotting import plot_map
 
-        return plot_map(self._map["classes"], **options)
+        return plot_map(class_layer(self._map), **options)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, Union
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
+from seg4eo_xr import __version__
 from seg4eo_xr.geometry.splits import RandomSplit, SpatialSplit
 from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.patches.options import ExtractOptions
@@ -59,7 +60,7 @@ class ExtractSingle:
     """Column of vector labels that holds the class."""
     background: int | None = None
     """Code of pixels outside all polygons; unlabelled if not given (0 without a column)."""
-    band_names: tuple[str, ...] = ()
+    band_names: tuple[str, ...] | None = None
     """New names of the scene's bands."""
     split: OmitArgPrefixes[RandomSplit] = field(default_factory=RandomSplit)
     """How patches are dealt to training, validation and test."""
@@ -76,7 +77,7 @@ class ExtractSingle:
         from seg4eo_xr.scenes.labels import open_labels
         from seg4eo_xr.scenes.open import open_scene
 
-        scene = open_scene(_one_or_many(self.image), band_names=self.band_names or None)
+        scene = open_scene(_one_or_many(self.image), band_names=self.band_names)
         labels = open_labels(self.label, like=scene, column=self.column, background=self.background)
         store = extract_patches(
             scene,
@@ -162,7 +163,7 @@ class Predict:
     """Beside map.tif write map_confidence.tif; a Zarr store holds the confidence anyway."""
     overwrite: Flag = False
     """Replace maps that exist."""
-    band_names: tuple[str, ...] = ()
+    band_names: tuple[str, ...] | None = None
     """New names of the scene's bands."""
     windows: OmitArgPrefixes[PredictOptions] = field(default_factory=PredictOptions)
     """How to predict."""
@@ -177,17 +178,20 @@ class Predict:
 
         if self.output.suffix not in (".tif", ".tiff", ".zarr"):
             raise ValueError(f"--output must end in .tif, .tiff or .zarr, got {self.output}")
-        scene = open_scene(_one_or_many(self.input), band_names=self.band_names or None)
+        scene = open_scene(_one_or_many(self.input), band_names=self.band_names)
         result = predict(scene, self.model, self.windows)
+        written = [self.output]
         with progress_bar("predicting"):
             if self.output.suffix == ".zarr":
-                print(write_zarr(result, self.output, overwrite=self.overwrite))
-                return
-            confidence = self.output.with_name(f"{self.output.stem}_confidence.tif")
-            others = {"confidence": confidence} if self.save_confidence else {}
-            print(write_cog(result, self.output, overwrite=self.overwrite, **others))
-        for path in others.values():
-            print(path)
+                write_zarr(result, self.output, overwrite=self.overwrite)
+            else:
+                others = {}
+                if self.save_confidence:
+                    name = f"{self.output.stem}_confidence{self.output.suffix}"
+                    others = {"confidence": self.output.with_name(name)}
+                write_cog(result, self.output, overwrite=self.overwrite, **others)
+                written += others.values()
+        print("\n".join(map(str, written)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +294,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if words == ["--version"]:
+        print(f"seg4eo-xr {__version__}")
+        return 0
     command = _parse(words)
     if debug:
         command.run()
@@ -311,6 +318,8 @@ def _parse(words: list[str]) -> Command:
         name = " ".join(words[:size])
         if name in COMMANDS:
             return tyro.cli(COMMANDS[name], args=words[size:], prog=f"seg4eo-xr {name}")
+    if words[:1] == ["extract"]:
+        return _parse(["extract", "single", *words[1:]])
     choices: Any = Union[  # noqa: UP007
         tuple(
             Annotated[command, subcommand(name, description=_first_line(command))]

@@ -131,7 +131,7 @@ def _new_folder(folder: str | Path) -> Path:
 
 def _write_scene(folder: Path, seed: int, progress: bool) -> tuple[xr.DataArray, xr.DataArray]:
     """Write scene and labels as a user would have them, and open them again."""
-    import dask
+    from dask.base import compute
 
     from seg4eo_xr.progress import progress_bar
     from seg4eo_xr.scenes.labels import open_labels
@@ -139,7 +139,7 @@ def _write_scene(folder: Path, seed: int, progress: bool) -> tuple[xr.DataArray,
     from seg4eo_xr.testing import synthetic_sentinel2
 
     with progress_bar("making a scene", enabled=progress):
-        made = dask.compute(*synthetic_sentinel2(SHAPE, seed=seed, chunks=256))
+        made = compute(*synthetic_sentinel2(SHAPE, seed=seed, chunks=256))
     paths = [folder / "scene.tif", folder / "labels.tif"]
     for array, path in zip(made, paths, strict=True):
         array.rio.to_raster(path, tiled=True, compress="deflate")

@@ -50,7 +50,7 @@ def plot_scene(
         Names of one or three bands. By default red, green and blue where the names tell them
         (``B04``, ``red``, ...), else the first three.
     ax
-        Where to draw; a new figure by default, ``ax.figure``.
+        Where to draw; a new pyplot figure by default.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def plot_map(
         Codes ``(y, x)``; names and colours from its attributes (`ClassTable.to_attrs`), or a
         default palette for the codes that occur. Nodata is white.
     ax
-        Where to draw; a new figure by default, ``ax.figure``.
+        Where to draw; a new pyplot figure by default.
     legend
         Whether to draw the names of the classes below.
     title
@@ -131,8 +131,9 @@ def plot_map(
     palette[:-1] = table.rgb()
     position = np.searchsorted(table.codes, codes).clip(max=len(table) - 1)
     known = np.asarray(table.codes)[position] == codes
+    place: Figure | Axes | None = ax
     if ax is None:
-        ax = _new_figure(1, classes, legend=legend)[1][0]
+        place, (ax,) = _new_figure(1, classes, legend=legend)
     ax.imshow(
         palette[np.where(known, position, len(table))],
         extent=_extent(classes),
@@ -140,7 +141,7 @@ def plot_map(
     )
     _finish_axes(ax, classes, title or str(classes.name or "classes"))
     if legend:
-        _draw_legend(ax.get_figure(root=True), [table])
+        _draw_legend(place, [table])
     return ax
 
 
@@ -157,7 +158,7 @@ def plot_confidence(confidence: xr.DataArray, *, ax: Axes | None = None) -> Axes
     confidence
         Probability of the class given, ``(y, x)``; NaN is white.
     ax
-        Where to draw; a new figure by default, ``ax.figure``.
+        Where to draw; a new pyplot figure by default.
 
     Returns
     -------
@@ -209,7 +210,9 @@ def preview(
     """
     wanted = [name for name in ("classes", "confidence") if name in prediction]
     shown = _thinned(prediction[wanted]).compute()
-    figure, axes = _new_figure(1 + (labels is not None) + len(wanted), scene, legend=True)
+    figure, axes = _new_figure(
+        1 + (labels is not None) + len(wanted), scene, legend=True, shown=False
+    )
     panels = iter(axes)
     plot_scene(scene, bands=bands, ax=next(panels))
     tables = []
@@ -231,9 +234,9 @@ def preview(
 
 
 def _new_figure(
-    panels: int, like: xr.DataArray, *, legend: bool = False
+    panels: int, like: xr.DataArray, *, legend: bool = False, shown: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure with panels in the raster's proportions."""
+    """Make a figure with panels in the raster's proportions, for notebooks or for a file alone."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -244,8 +247,13 @@ def _new_figure(
     # Of a panel, labels take some 0.9 inch of the width and 0.8 of the height.
     height = (_PANEL_INCHES - 0.9) * ratio + 0.8
     size = (_PANEL_INCHES * columns, height * rows + 0.6 * legend)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    if shown:
+        from matplotlib import pyplot
+
+        figure = pyplot.figure(figsize=size, layout="constrained")
+    else:
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for unused in axes[panels:]:
         unused.remove()
@@ -269,7 +277,9 @@ def _table_of(classes: xr.DataArray, codes: np.ndarray) -> ClassTable:
     return ClassTable.from_codes(found or [0])
 
 
-def _draw_legend(figure: Any, tables: Sequence[ClassTable]) -> None:
+def _draw_legend(place: Any, tables: Sequence[ClassTable]) -> None:
+    """Draw the names below a figure of our own, or beside axes that were given."""
+    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     entries = {
@@ -277,11 +287,15 @@ def _draw_legend(figure: Any, tables: Sequence[ClassTable]) -> None:
         for table in tables
         for name, color in zip(table.names, table.colors, strict=True)
     }
-    columns = max(1, int(figure.get_figwidth() / 1.5))
-    figure.legend(
-        handles=list(entries.values()),
+    handles = list(entries.values())
+    if not isinstance(place, Figure):
+        place.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+        return
+    columns = max(1, int(place.get_figwidth() / 1.5))
+    place.legend(
+        handles=handles,
         loc="outside lower center",
-        ncols=min(columns, len(entries)),
+        ncols=min(columns, len(handles)),
         frameon=False,
     )
 

@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 import xarray as xr
+from matplotlib import pyplot
 
 import seg4eo_xr as seg
 from seg4eo_xr.scenes.contract import normalize
@@ -24,6 +26,26 @@ def test_the_accessor_walks_from_scene_to_map(tmp_path):
     assert evaluation.pixels == int(((labels != 255) & (scene != 0).all("band")).sum())
     assert scene.seg4eo.plot().get_figure() is not None
     assert opened.seg4eo.plot().get_figure() is not None
+    for shown in (evaluation, run, seg.load_checkpoint(run.best_iou_path)):
+        assert "forest" in repr(shown)
+        assert len(repr(shown)) < 2000
+
+
+def test_plots_are_there_for_a_notebook_and_for_every_kind_of_array(tmp_path):
+    scene, labels = synthetic_sentinel2((96, 96), seed=2)
+    for drawn in (scene, scene.isel(band=0), labels):
+        figure = drawn.seg4eo.plot().get_figure()
+        assert pyplot.get_fignums()[-1] == figure.number
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    assert seg.open_map(tmp_path / "labels.tif").seg4eo.plot() is not None
+
+
+def test_a_map_opened_by_plain_xarray_keeps_its_crs(tmp_path):
+    _, labels = synthetic_sentinel2((96, 96), seed=2)
+    written = labels.to_dataset(name="classes").seg4eo.to_zarr(tmp_path / "map.zarr")
+    assert xr.open_zarr(written).rio.crs == labels.rio.crs
+    with pytest.raises(ValueError, match="open_map"):
+        xr.open_zarr(written).seg4eo.evaluate(labels)
 
 
 def test_normalize_is_lazy_and_the_one_function():

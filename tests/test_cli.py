@@ -255,3 +255,15 @@ def test_the_run_can_be_read_back(files):
     checkpoint = load_checkpoint(files / "run" / "model_final.pth")
     assert checkpoint.patch_size == 64
     assert checkpoint.contract.bands[0] == "B02"
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("seg4eo-xr 0.")
+
+
+def test_extract_alone_explains_itself(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["extract", "--help"])
+    assert stop.value.code == 0
+    assert "--patch-size" in capsys.readouterr().out

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import sys
-
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 from affine import Affine
+from matplotlib import pyplot
 from matplotlib.image import imread
 
 from seg4eo_xr.plotting import plot_confidence, plot_labels, plot_map, plot_scene, preview
@@ -126,8 +125,16 @@ def test_a_preview_shows_all_there_is(scene_and_labels, prediction, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["preview.png"]
 
 
-def test_pyplot_is_never_touched(scene_and_labels):
-    plot_map(scene_and_labels[1])
-    assert (
-        "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
-    )
+def test_a_picture_for_a_file_is_no_figure_of_pyplot_and_a_plot_is(scene_and_labels, tmp_path):
+    scene, labels = scene_and_labels
+    preview(scene, None, labels.to_dataset(name="classes"), tmp_path / "picture.png")
+    assert not pyplot.get_fignums()
+    figure = plot_map(labels).figure
+    assert pyplot.get_fignums() == [figure.number]
+
+
+def test_the_legend_stands_beside_axes_that_were_given(scene_and_labels):
+    _, axes = pyplot.subplots(1, 2)
+    plot_map(scene_and_labels[1], ax=axes[1])
+    assert axes[1].get_legend() is not None
+    assert not axes[1].figure.legends

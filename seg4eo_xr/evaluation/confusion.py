@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _BUCKETS = 257
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """How well a map agrees with a reference.
 
@@ -105,7 +105,7 @@ class Evaluation:
             commit(unfinished, path)
         return path
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         head = ["class", "IoU", "F1", "precision", "recall", "pixels"]
         rows = [
             [name, *(_three_digits(row[metric]) for metric in METRICS), f"{row['support']:,}"]
@@ -183,7 +183,7 @@ def evaluate(
     """
     from seg4eo_xr.scenes.labels import open_labels
 
-    predicted = _class_layer(prediction)
+    predicted = class_layer(prediction)
     labels = open_labels(
         reference, like=predicted, column=column, background=background, ignore=ignore
     )
@@ -202,7 +202,14 @@ def evaluate(
     return Evaluation(matrix, table)
 
 
-def _class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> xr.DataArray:
+def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> xr.DataArray:
+    """Class layer of a map: ``classes``, or the only layer, whatever its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it does not hold integers.
+    """
     if not isinstance(prediction, xr.Dataset | xr.DataArray):
         prediction = open_map(prediction)
     if isinstance(prediction, xr.Dataset):
@@ -214,7 +221,10 @@ def _class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) ->
             )
         prediction = prediction[name]
     if prediction.dtype.kind not in "iu":
-        raise ValueError(f"a map of classes holds integers, got {prediction.dtype}")
+        raise ValueError(
+            f"a map of classes holds integers, got {prediction.dtype}; open the map with "
+            "seg4eo_xr.open_map, which leaves the numbers as they are stored"
+        )
     return prediction.transpose("y", "x")
 
 

@@ -18,6 +18,7 @@ from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.inference.overlap_add import predict_chunks
 from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
+from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.conform import conform
 from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.open import band_scaling, open_scene
@@ -78,7 +79,7 @@ def predict(
     >>> scene = seg.open_scene("s2.tif")  # doctest: +SKIP
     >>> seg.predict(scene, "run/model_best_iou.pth", overlap=64)  # doctest: +SKIP
     """
-    options = replace(options or PredictOptions(), **changes)
+    options = with_changes(options or PredictOptions(), changes)
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(model)
     scene = conform(open_scene(scene), checkpoint.contract)
     names: tuple[LayerName, ...] = ("classes", "confidence")
@@ -205,5 +206,5 @@ def _layer_attrs(
             **checkpoint.contract.classes.to_attrs(),
         }
     if layer == "confidence":
-        return {"long_name": "probability of the class given", "units": "1"}
-    return {"long_name": "probability of each class", "units": "1"}
+        return {"long_name": "probability of the class given"}
+    return {"long_name": "probability of each class"}

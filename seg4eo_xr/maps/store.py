@@ -119,7 +119,12 @@ def _create(dataset: xr.Dataset, folder: Path) -> tuple[list[da.Array], list[Any
                 fill_value=layer.attrs.get("_FillValue", 0),
                 compressors=ZstdCodec(level=3),
                 dimension_names=[str(dim) for dim in layer.dims],
-                attributes={**_layer_attributes(layer), "grid_mapping": _GRID},
+                # The second attribute makes the CRS a coordinate for plain xr.open_zarr too.
+                attributes={
+                    **_layer_attributes(layer),
+                    "grid_mapping": _GRID,
+                    "coordinates": _GRID,
+                },
             )
         )
     return layers, arrays
@@ -201,7 +206,7 @@ def _open_store(path: Path) -> xr.Dataset:
         )
     except (ValueError, KeyError, FileNotFoundError) as error:
         raise ValueError(
-            f"{path} is no finished Zarr store (no consolidated metadata); write it again"
+            f"{path} is no map: a folder has to be a finished Zarr store (consolidated)"
         ) from error
     if not any({"y", "x"} <= set(layer.dims) for layer in dataset.data_vars.values()):
         raise ValueError(f"{path} holds no layer with the dimensions 'y' and 'x'; is it a map?")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
+import uuid
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,7 +37,7 @@ _KEYS = (
 _REMEDY = "give a .pth file that a training run of seg4eo_xr left, as model_best_iou.pth"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Checkpoint:
     """A trained network and what prediction needs to know of it.
 
@@ -87,6 +87,14 @@ class Checkpoint:
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1 pixel, got {self.patch_size}")
 
+    def __repr__(self) -> str:
+        spec, contract = self.spec, self.contract
+        return (
+            f"<Checkpoint {spec.model} / {spec.encoder_name}, {self.mode}, "
+            f"bands {', '.join(contract.bands)}; classes {', '.join(contract.classes.names)}; "
+            f"patches of {self.patch_size} px>"
+        )
+
     def build(self) -> torch.nn.Module:
         """Build the network with its weights, ready to predict: evaluation mode, on the CPU.
 
@@ -133,15 +141,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
         "config": _plain(checkpoint.config),
         "performance_metrics": _plain(checkpoint.metrics),
     }
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with part.open("xb") as stream:
             torch.save(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     return path
 

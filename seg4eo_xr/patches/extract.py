@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask.base import compute
 
+from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.description import describe_extraction
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction
@@ -81,7 +81,7 @@ def extract_patches(
         If scene and labels do not align, the scene is smaller than a patch or all nodata, or a
         label is not in the class table. Nothing is left behind then.
     """
-    options = _with_changes(options or ExtractOptions(), changes)
+    options = with_changes(options or ExtractOptions(), changes)
     job = plan_extraction(
         scene, labels, options, grid=grid, id_column=id_column, split=split, classes=classes
     )
@@ -92,11 +92,3 @@ def extract_patches(
             (summary,) = compute(job.graph(path))
         commit(path, *describe_extraction(job, summary))
     return open_store(target)
-
-
-def _with_changes(options: ExtractOptions, changes: dict[str, Any]) -> ExtractOptions:
-    accepted = [field.name for field in fields(ExtractOptions)]
-    unknown = sorted(set(changes) - set(accepted))
-    if unknown:
-        raise TypeError(f"unknown options {unknown}; accepted are {', '.join(accepted)}")
-    return replace(options, **changes)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.splits import SplitName
 
 UNUSED = "unused"
+_MAKE_ONE = "make one with extract_patches or `seg4eo-xr extract single`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,14 +208,14 @@ def open_store(path: str | Path | PatchStore) -> PatchStore:
         return path
     path = Path(path).absolute()
     if not path.exists():
-        raise FileNotFoundError(f"patch store {path} does not exist; make it with extract_patches")
+        raise FileNotFoundError(f"patch store {path} does not exist; {_MAKE_ONE}")
     try:
         group = zarr.open_group(path, mode="r", use_consolidated=False)
         attrs = dict(group.attrs)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no patch store: {error}") from error
+        raise ValueError(f"{path} is no patch store; {_MAKE_ONE}") from error
     if attrs.get("schema") != SCHEMA:
-        raise ValueError(f"{path} is Zarr but no patch store; make one with extract_patches")
+        raise ValueError(f"{path} is Zarr but no patch store; {_MAKE_ONE}")
     if attrs.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
             f"patch store {path} has schema version {attrs.get('schema_version')}, but this "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, told apart by colour-blind readers, in an order that suits land cover.
 _PALETTE = ("#009e73", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#0072b2", "#cc79a7", "#999999")
+_BACKGROUND = "#d9d9d9"
 _GOLDEN_ANGLE = 0.618033988749895
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 
@@ -77,13 +78,13 @@ class ClassTable:
     ) -> ClassTable:
         """Make a table from codes; without names it says ``class <code>``, colours are ours."""
         codes = tuple(int(code) for code in codes)
-        return cls(
-            codes,
-            tuple(names) if names is not None else tuple(f"class {code}" for code in codes),
-            tuple(color.lower() for color in colors)
-            if colors is not None
-            else tuple(default_color(i) for i in range(len(codes))),
-        )
+        names = [f"class {code}" for code in codes] if names is None else names
+        if colors is None:
+            colors = [
+                _BACKGROUND if name == "background" else default_color(index)
+                for index, name in enumerate(names)
+            ]
+        return cls(codes, tuple(names), tuple(color.lower() for color in colors))
 
     def encode(self, labels: np.ndarray, ignore: int) -> np.ndarray:
         """Turn label codes into class indices.

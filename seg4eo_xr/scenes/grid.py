@@ -34,7 +34,7 @@ def require_same_grid(a: xr.DataArray, b: xr.DataArray, what_a: str, what_b: str
         return
     raise ValueError(
         f"{what_a} and {what_b} have {problem}: {'; '.join(grids)}. Warp one onto the other's "
-        "grid, as with labels.rio.reproject_match(scene) (nearest neighbour for labels)"
+        "grid: labels.rio.reproject_match(scene), or gdalwarp -r near for files"
     )
 
 

@@ -100,7 +100,7 @@ def _from_raster(
     if raster.sizes["band"] != 1:
         raise ValueError(
             f"{what} have {raster.sizes['band']} bands, but labels are one band of class codes; "
-            "pick one with labels.isel(band=0)"
+            "are image and labels swapped?"
         )
     if raster.rio.crs is None:
         raise ValueError(missing_crs(what))

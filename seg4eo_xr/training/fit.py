@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 _SPLITS: tuple[SplitName, ...] = ("train", "validation")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingRun(RunFolder):
     """A finished training: its files and its metrics.
 
@@ -49,7 +49,7 @@ class TrainingRun(RunFolder):
 
     metrics: dict[str, Any]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         best, epoch = self.metrics["best_val_iou"], self.metrics["epoch"]
         scores = self.metrics["per_class_iou"]
         lines = [

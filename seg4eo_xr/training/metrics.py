@@ -20,7 +20,8 @@ class Scores:
     """What a confusion matrix says of a classification.
 
     A class that occurs neither in the reference nor in the prediction is absent: all its scores are
-    NaN, and it does not count in a macro mean. A class that occurs in one of them only scores 0.
+    NaN. A class that occurs in one of them only scores 0. Macro means are over the classes of the
+    reference, so that they do not jump when a single pixel is taken for a class that is not there.
 
     Parameters
     ----------
@@ -45,13 +46,13 @@ class Scores:
 
     @property
     def miou(self) -> float:
-        """Mean intersection over union of the classes that occur."""
+        """Mean intersection over union of the reference's classes."""
         return self.macro["iou"]
 
     @property
     def macro(self) -> dict[str, float]:
-        """Mean over the classes that occur, a metric each."""
-        return {name: _mean(getattr(self, name)) for name in METRICS}
+        """Mean over the reference's classes, a metric each."""
+        return {name: _mean(getattr(self, name)[self.support > 0]) for name in METRICS}
 
     @property
     def micro(self) -> dict[str, float]:

@@ -141,10 +141,10 @@ def test_what_is_no_map_is_not_opened(make_map, tmp_path):
     with pytest.raises(OSError, match="text"):
         open_map(tmp_path / "text.tif")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="no finished Zarr store"):
+    with pytest.raises(ValueError, match="has to be a finished Zarr store"):
         open_map(tmp_path / "folder")
     zarr.create_group(tmp_path / "unfinished.zarr").create_array(
         "classes", shape=(2, 2), dtype="u1", dimension_names=("y", "x")
     )
-    with pytest.raises(ValueError, match="no finished Zarr store"):
+    with pytest.raises(ValueError, match="has to be a finished Zarr store"):
         open_map(tmp_path / "unfinished.zarr")

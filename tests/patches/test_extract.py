@@ -262,7 +262,7 @@ def blank(scene):
         ({}, {"min_valid_fraction": 1.0, "patch_size": 140}, ValueError, "no training patch"),
         ({}, {"shard_size": 12}, ValueError, "power of two"),
         ({}, {"interpolation": "cubic"}, ValueError, "one of nearest"),
-        ({}, {"patchsize": 3}, TypeError, "unknown options"),
+        ({}, {"patchsize": 3}, TypeError, "unknown option 'patchsize'; did you mean 'patch_size'"),
     ],
 )
 def test_bad_input_is_named_and_leaves_nothing(

@@ -28,7 +28,7 @@ def test_scores_agree_with_scikit_learn(data: st.DataObject, classes: int) -> No
     np.testing.assert_allclose(result.recall[occurring], expected[1])
     np.testing.assert_allclose(result.f1[occurring], expected[2])
     np.testing.assert_allclose(result.iou[occurring], iou)
-    assert result.miou == pytest.approx(iou.mean())
+    assert result.miou == pytest.approx(iou[np.isin(occurring, truth)].mean())
     assert result.accuracy == pytest.approx((truth == found).mean())
     assert result.micro["iou"] == pytest.approx(jaccard_score(truth, found, average="micro"))
 
@@ -56,6 +56,16 @@ def test_an_absent_class_is_nan_and_counts_in_no_mean(matrix: np.ndarray) -> Non
     assert all(np.isnan(getattr(scores(wider), name)[-1]) for name in METRICS)
     np.testing.assert_equal(scores(wider).macro, scores(matrix).macro)
     np.testing.assert_equal(scores(wider).micro, scores(matrix).micro)
+
+
+def test_a_stray_pixel_of_a_class_that_is_not_there_does_not_change_what_is_averaged() -> None:
+    without, stray = (
+        scores([[90, 0, 0], [0, 10, 0], [0, 0, 0]]),
+        [[89, 0, 1], [0, 10, 0], [0, 0, 0]],
+    )
+    assert without.miou == 1
+    assert scores(stray).iou[2] == 0
+    assert scores(stray).miou == pytest.approx((89 / 90 + 1) / 2)
 
 
 def test_a_class_never_found_scores_nothing_rather_than_vanishing() -> None:
