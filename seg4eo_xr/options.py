@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 
 
+def require_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
+    """Raise a ValueError that names the option and its choices where `value` is none of them."""
+    if value not in accepted:
+        raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {value!r}")
+
+
 def with_changes(options: Options, changes: Mapping[str, Any]) -> Options:
     """Replace fields of a dataclass of options.
 

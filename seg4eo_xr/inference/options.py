@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from seg4eo_xr.geometry.blending import TaperKind
+from seg4eo_xr.options import require_choice
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -40,12 +41,6 @@ class PredictOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        for name, accepted in (
-            ("blending", get_args(TaperKind)),
-            ("precision", get_args(Precision)),
-            ("device", get_args(Device)),
-        ):
-            if getattr(self, name) not in accepted:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(accepted)}, got {getattr(self, name)!r}"
-                )
+        require_choice("blending", self.blending, get_args(TaperKind))
+        require_choice("precision", self.precision, get_args(Precision))
+        require_choice("device", self.device, get_args(Device))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+from seg4eo_xr.options import require_choice
 from seg4eo_xr.patches.assembly import Interpolation
 from seg4eo_xr.scenes.contract import NodataRule, NormalizationKind
 
@@ -38,12 +39,6 @@ class ExtractOptions:
         size = self.shard_size
         if size is not None and (size < 1 or size & (size - 1)):
             raise ValueError(f"shard_size must be a power of two, got {size}")
-        for name, accepted in (
-            ("interpolation", get_args(Interpolation)),
-            ("normalization", get_args(NormalizationKind)),
-            ("nodata_rule", get_args(NodataRule)),
-        ):
-            if getattr(self, name) not in accepted:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(accepted)}, got {getattr(self, name)!r}"
-                )
+        require_choice("interpolation", self.interpolation, get_args(Interpolation))
+        require_choice("normalization", self.normalization, get_args(NormalizationKind))
+        require_choice("nodata_rule", self.nodata_rule, get_args(NodataRule))
