@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from toys import Constant, make_setup
 
 from seg4eo_xr.inference.overlap_add import predict_chunks
-from seg4eo_xr.testing import raising_scheduler
+from seg4eo_xr.testing import chunkings, raising_scheduler
 
 # Toy scenes are small enough to hold a chunk of nothing but dark pixels.
 pytestmark = pytest.mark.filterwarnings("ignore::seg4eo_xr.ContractWarning")
@@ -35,11 +35,6 @@ def setups(draw: st.DrawFn):
         batch_size=draw(st.integers(1, 5)),
         seed=draw(st.integers(0, 2**16)),
     )
-
-
-def chunkings(size: int) -> st.SearchStrategy[tuple[int, ...]]:
-    cuts = st.sets(st.integers(1, size - 1), max_size=4) if size > 1 else st.just(set())
-    return cuts.map(lambda at: tuple(np.diff([0, *sorted(at), size]).tolist()))
 
 
 def assert_equal_layers(result, expected):
