@@ -6,6 +6,7 @@ import base64
 import math
 import struct
 import warnings
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,13 +79,26 @@ def write_zarr(
     with staging(path, overwrite=overwrite) as folder:
         unfinished = folder / "store"
         layers, arrays = _create(dataset, unfinished)
-        da.store(layers, arrays, lock=False)
+        da.store(layers, [_StagedArray(array, unfinished) for array in arrays], lock=False)
         with warnings.catch_warnings():
             # Format 3 has no final text about consolidated metadata; xarray and GDAL read it.
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             zarr.consolidate_metadata(unfinished)
         commit(unfinished, path)
     return path
+
+
+@dataclass(frozen=True)
+class _StagedArray:
+    """An array that takes nothing once its store is gone, where Zarr would make a new folder."""
+
+    array: Any
+    folder: Path
+
+    def __setitem__(self, key: tuple[slice, ...], values: Any) -> None:
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"{self.folder} is gone: another task of its run has failed")
+        self.array[key] = values
 
 
 def _is_zarr(path: Path) -> bool:

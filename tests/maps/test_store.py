@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import itertools
+import threading
+import time
+
 import dask
 import dask.array as da
 import numpy as np
@@ -118,6 +122,36 @@ def test_each_block_of_both_layers_is_computed_once(make_map, tmp_path, count_bl
 def test_an_error_while_computing_leaves_nothing(make_map, tmp_path, break_block):
     with pytest.raises(RuntimeError, match="broken block"):
         write_zarr(break_block(make_map()), tmp_path / "map.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tasks_that_outlive_a_failure_leave_nothing(make_map, tmp_path):
+    prediction = make_map(chunks=(8, 8))
+    started, outlived = threading.Barrier(2), threading.Event()
+    turns = itertools.count()
+
+    def block(values):
+        turn = next(turns)
+        if turn > 1:
+            return values
+        started.wait(30)
+        if turn == 0:
+            raise RuntimeError("broken block")
+        time.sleep(0.3)
+        outlived.set()
+        return values
+
+    layer = prediction["classes"].data.map_blocks(
+        block, dtype=np.uint8, meta=np.empty((0, 0), np.uint8)
+    )
+    prediction["classes"] = prediction["classes"].copy(data=layer)
+    with (
+        dask.config.set(scheduler="threads", num_workers=2),
+        pytest.raises(RuntimeError, match="broken block"),
+    ):
+        write_zarr(prediction.drop_vars("confidence"), tmp_path / "map.zarr")
+    assert outlived.wait(10)
+    time.sleep(0.3)
     assert list(tmp_path.iterdir()) == []
 
 
