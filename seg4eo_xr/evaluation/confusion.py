@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.delayed import delayed
 
+from seg4eo_xr.evaluation.pairs import PairCounts, count_pairs
 from seg4eo_xr.maps.layers import nodata_of
-from seg4eo_xr.maps.staging import commit, staging
 from seg4eo_xr.maps.store import open_map
+from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.staging import commit, staging
 from seg4eo_xr.training.metrics import METRICS, Scores, scores
 
 if TYPE_CHECKING:
@@ -25,10 +30,7 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
-    Array = np.ndarray | da.Array | xr.DataArray
-
-# One bucket for each code of a byte, and one for all codes that no map holds.
-_BUCKETS = 257
+    from seg4eo_xr.evaluation.pairs import Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,13 +137,12 @@ def _without_nan(value: Any) -> Any:
 def evaluate(
     prediction: xr.Dataset | xr.DataArray | str | PathLike[str],
     reference: xr.DataArray | gpd.GeoDataFrame | str | PathLike[str],
+    options: LabelOptions | None = None,
     *,
-    column: str | None = None,
-    background: int | None = None,
-    ignore: int = 255,
     classes: ClassTable | None = None,
+    **changes: Any,
 ) -> Evaluation:
-    """Compare a map with a reference on the same grid, in one pass and in bounded memory.
+    """Compare a map with a reference, in one pass and in bounded memory.
 
     Pixels that are nodata in the map or unlabelled in the reference do not count.
 
@@ -151,15 +152,15 @@ def evaluate(
         A map, or what `open_map` opens; of a Dataset the layer ``classes``. A lazy prediction is
         computed here and not kept: write it first if the map is wanted too.
     reference
-        Labels ``(y, x)``, or whatever `open_labels` opens: rasters on the map's grid, vectors of
-        any CRS.
-    column, background
-        For vectors: the attribute that holds the class, and the code between the features.
-    ignore
-        Code of unlabelled pixels in the reference.
+        Labels ``(y, x)``, or whatever `open_labels` opens: rasters on the map's grid, or of any
+        other with ``warp=True``; vectors of any CRS.
+    options
+        How the reference becomes codes on the map's pixels.
     classes
         The classes to report; by default those of the map, else those of the reference, else the
         codes that occur.
+    **changes
+        Fields of `LabelOptions` to set, as ``column="class"``.
 
     Returns
     -------
@@ -181,19 +182,16 @@ def evaluate(
     --------
     >>> print(evaluate("map.tif", "reference.gpkg", column="class"))  # doctest: +SKIP
     """
-    from seg4eo_xr.scenes.labels import open_labels
-
     predicted = class_layer(prediction)
-    labels = open_labels(
-        reference, like=predicted, column=column, background=background, ignore=ignore
-    )
-    counts = _count_pairs(predicted, labels, nodata_of(predicted), ignore).compute()
+    options = with_changes(options or LabelOptions(), changes)
+    labels = open_labels(reference, like=predicted, options=options)
+    counts = count_pairs(predicted, labels, nodata_of(predicted), options.ignore).compute()
     given = classes or ClassTable.from_attrs(predicted.attrs)
     labelled = ClassTable.from_attrs(labels.attrs)
     if given is not None and labelled is not None:
-        counts = _rows_by_name(counts, labelled, given)
+        counts = counts.relabelled(_codes_by_name(labelled, given))
     table = given or labelled or _table_of_codes(counts)
-    matrix = _select(counts, table.codes)
+    matrix = counts.matrix(table.codes)
     if not matrix.any():
         raise ValueError(
             "there is no pixel to compare: wherever the reference has a class, the map is nodata; "
@@ -228,21 +226,17 @@ def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> 
     return prediction.transpose("y", "x")
 
 
-def _rows_by_name(counts: np.ndarray, labelled: ClassTable, given: ClassTable) -> np.ndarray:
-    """Move the reference's rows to the codes that the map has for the same names."""
+def _codes_by_name(labelled: ClassTable, given: ClassTable) -> dict[int, int]:
+    """Codes that the map has for the names of the reference's codes, if it has all of them."""
     code_of = dict(zip(given.names, given.codes, strict=True))
     if not set(labelled.names) <= set(code_of) or len(code_of) < len(given):
-        return counts
-    moved = counts.copy()
-    moved[list(labelled.codes)] = 0
-    for name, code in zip(labelled.names, labelled.codes, strict=True):
-        moved[code_of[name]] += counts[code]
-    return moved
+        return {}
+    return {code: code_of[name] for name, code in zip(labelled.names, labelled.codes, strict=True)}
 
 
-def _table_of_codes(counts: np.ndarray) -> ClassTable:
-    occurs = (counts.sum(0) + counts.sum(1))[: _BUCKETS - 1]
-    return ClassTable.from_codes([int(code) for code in np.flatnonzero(occurs)] or [0])
+def _table_of_codes(counts: PairCounts) -> ClassTable:
+    occurs = sorted({*counts.reference.tolist(), *counts.prediction.tolist()})
+    return ClassTable.from_codes(occurs or [0])
 
 
 def confusion_matrix(
@@ -260,7 +254,7 @@ def confusion_matrix(
     prediction, reference
         Integer codes of the same shape, ``(y, x)``; NumPy, dask or xarray.
     codes
-        The classes, 0..255, in the order of rows and columns.
+        The classes, in the order of rows and columns.
     nodata, ignore
         Codes of missing pixels in the prediction and in the reference; they are not counted.
 
@@ -280,75 +274,10 @@ def confusion_matrix(
     array([[1, 1],
            [0, 0]])
     """
-    matrix: da.Array = da.map_blocks(
-        _select,
-        _count_pairs(prediction, reference, nodata, ignore),
-        tuple(codes),
-        dtype=np.int64,
-        chunks=((len(codes),), (len(codes),)),
+    counts = count_pairs(prediction, reference, nodata, ignore)
+    matrix: da.Array = da.from_delayed(
+        delayed(PairCounts.matrix, pure=True)(counts, tuple(codes)),
+        (len(codes), len(codes)),
         meta=np.empty((0, 0), np.int64),
     )
     return matrix
-
-
-def _count_pairs(
-    prediction: Array, reference: Array, nodata: float | None, ignore: float | None
-) -> da.Array:
-    """Count pairs of raw codes, ``(257, 257)`` in one chunk; reference in rows."""
-    predicted, labels = (
-        da.asarray(array.data if isinstance(array, xr.DataArray) else array)
-        for array in (prediction, reference)
-    )
-    if predicted.shape != labels.shape:
-        raise ValueError(
-            f"the map has {predicted.shape} pixels and the reference {labels.shape}; "
-            "warp the reference onto the map's grid with reference.rio.reproject_match(map)"
-        )
-    blocks = da.map_blocks(
-        _count_block,
-        predicted,
-        labels.rechunk(predicted.chunks, method="tasks"),
-        nodata=nodata,
-        ignore=ignore,
-        dtype=np.int64,
-        new_axis=(2, 3),
-        chunks=(*((1,) * n for n in predicted.numblocks), (_BUCKETS,), (_BUCKETS,)),
-        meta=np.empty((0, 0, 0, 0), np.int64),
-    )
-    counts: da.Array = blocks.sum(axis=(0, 1), split_every=8)
-    return counts
-
-
-def _count_block(
-    predicted: np.ndarray, labels: np.ndarray, nodata: float | None, ignore: float | None
-) -> np.ndarray:
-    counted = np.ones(labels.shape, bool)
-    for values, missing in ((predicted, nodata), (labels, ignore)):
-        if missing is not None:
-            counted &= values != missing
-    pairs = _bucket(labels[counted]) * _BUCKETS + _bucket(predicted[counted])
-    counts = np.bincount(pairs, minlength=_BUCKETS**2)
-    return counts.reshape(1, 1, _BUCKETS, _BUCKETS)
-
-
-def _bucket(codes: np.ndarray) -> np.ndarray:
-    if codes.dtype == np.uint8:
-        return codes.astype(np.intp)
-    inside = (codes >= 0) & (codes < _BUCKETS - 1)
-    return np.where(inside, codes, _BUCKETS - 1).astype(np.intp)
-
-
-def _select(counts: np.ndarray, codes: Sequence[int]) -> np.ndarray:
-    """Keep the rows and columns of the classes; no other may hold a pixel."""
-    chosen = list(codes)
-    for what, totals in (("the reference", counts.sum(1)), ("the map", counts.sum(0))):
-        totals[chosen] = 0
-        unknown = [int(code) for code in np.flatnonzero(totals)]
-        if unknown:
-            found = [f"{code}" if code < _BUCKETS - 1 else "outside 0..255" for code in unknown]
-            raise ValueError(
-                f"{what} holds the class codes {', '.join(found)} ({int(totals.sum())} pixels), "
-                f"which are not among the classes {chosen}; set those pixels to the ignored code, "
-                "or give a class table that has them"
-            )
-    return counts[np.ix_(chosen, chosen)]

@@ -10,6 +10,8 @@ import numpy as np
 from seg4eo_xr.geometry.blending import FIXED_POINT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 LayerName = Literal["classes", "confidence", "probabilities"]
@@ -38,12 +40,7 @@ class MapEncoding:
     layers: tuple[LayerName, ...]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.nodata <= 255:
-            raise ValueError(f"output_nodata must lie in 0..255 (one byte), got {self.nodata}")
-        if self.nodata in self.codes:
-            raise ValueError(
-                f"output_nodata {self.nodata} is the code of a class; the classes are {self.codes}"
-            )
+        map_format(self.codes, self.nodata)
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
 
@@ -54,7 +51,9 @@ class MapEncoding:
 
     def dtype(self, layer: LayerName) -> np.dtype[Any]:
         """Dtype of a layer."""
-        return np.dtype(np.uint8 if layer == "classes" else np.float32)
+        if layer == "classes":
+            return map_format(self.codes, self.nodata)[0]
+        return np.dtype(np.float32)
 
     def empty(self, height: int, width: int) -> dict[LayerName, np.ndarray]:
         """Uninitialised layers of that size."""
@@ -87,21 +86,69 @@ class MapEncoding:
             best = torch.maximum(sums[0], FIXED_POINT - sums[0])
         for layer in self.layers:
             if layer == "classes":
-                codes = torch.tensor(self.codes, dtype=torch.uint8, device=sums.device)
-                values = codes[index]
+                # torch has no indexing of 16-bit codes, and indices cross from a device as bytes
+                codes = np.array(self.codes, self.dtype("classes"))
+                result[layer] = codes[index.to(torch.uint8).cpu().numpy()]
             elif layer == "confidence":
-                values = _probability(best)
+                result[layer] = _probability(best).cpu().numpy()
             else:
                 values = _probability(sums)
                 if self.threshold is not None:
                     values = torch.cat([1 - values, values])
-            result[layer] = values.cpu().numpy()
+                result[layer] = values.cpu().numpy()
         return result
 
     def mark_missing(self, layers: dict[LayerName, np.ndarray], valid: np.ndarray) -> None:
         """Write nodata where `valid`, ``(y, x)`` bool, is False; in place."""
         for layer, values in layers.items():
             values[..., ~valid] = self.nodata if layer == "classes" else np.nan
+
+
+_FORMATS = ((np.uint8, 255), (np.uint16, 65535), (np.int16, -32768))
+
+
+def map_format(codes: Sequence[int], nodata: int | None = None) -> tuple[np.dtype[Any], int]:
+    """Choose the dtype of a map's class layer, and its nodata code.
+
+    Parameters
+    ----------
+    codes
+        Codes of the classes.
+    nodata
+        Code of missing pixels, if it is settled.
+
+    Returns
+    -------
+    dtype, int
+        The first that holds the codes and one more: uint8 with nodata 255; uint16 with 65535, for
+        which a GeoTIFF still has colours; int16 with -32768, for negative codes.
+
+    Raises
+    ------
+    ValueError
+        If `nodata` is a class or not of 16 bits.
+
+    Examples
+    --------
+    >>> map_format([10, 95]), map_format([111, 523]), map_format([-1, 1])
+    ((dtype('uint8'), 255), (dtype('uint16'), 65535), (dtype('int16'), -32768))
+    >>> map_format([0, 1], nodata=-1)
+    (dtype('int16'), -1)
+    """
+    if nodata in codes:
+        raise ValueError(
+            f"output_nodata {nodata} is the code of a class; the classes are {tuple(codes)}"
+        )
+    for dtype, usual in _FORMATS:
+        missing = usual if nodata is None else nodata
+        limits = np.iinfo(dtype)
+        inside = all(limits.min <= code <= limits.max for code in (*codes, missing))
+        if inside and missing not in codes:
+            return np.dtype(dtype), missing
+    raise ValueError(
+        f"no type of 16 bits holds the classes {tuple(codes)} and the nodata code "
+        f"{'-32768' if nodata is None else nodata}; set another output_nodata"
+    )
 
 
 def _probability(sums: torch.Tensor) -> torch.Tensor:

@@ -33,8 +33,9 @@ class PredictOptions:
     """Number format of the forward pass."""
     device: Device = "auto"
     """Where the network runs; auto takes an accelerator if there is one."""
-    output_nodata: int = 255
-    """Code of missing pixels in the class layer."""
+    output_nodata: int | None = None
+    """Code of missing pixels in the class layer; 255 if not given, 65535 where class codes need two
+    bytes, and -32768 where some are negative."""
 
     def __post_init__(self) -> None:
         for name in ("patch_size", "batch_size", "windows_per_chunk"):

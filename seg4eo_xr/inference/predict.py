@@ -12,7 +12,7 @@ import xarray as xr
 from dask.system import CPU_COUNT
 
 from seg4eo_xr.geometry.windows import WindowAxis, chunk_spans
-from seg4eo_xr.inference.layers import MapEncoding
+from seg4eo_xr.inference.layers import MapEncoding, map_format
 from seg4eo_xr.inference.network import Network, resolve_device
 from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.inference.overlap_add import predict_chunks
@@ -63,8 +63,9 @@ def predict(
     Returns
     -------
     Dataset
-        ``classes`` (uint8 codes of the training labels), ``confidence`` (float32, probability of
-        the class given) and on request ``probabilities (class, y, x)``, on the scene's grid.
+        ``classes`` (codes of the training labels; uint8, or 16 bits where the codes need them),
+        ``confidence`` (float32, probability of the class given) and on request ``probabilities
+        (class, y, x)``, on the scene's grid.
 
     Raises
     ------
@@ -122,10 +123,11 @@ def make_runner(
     on_processor = resolve_device(options.device) == "cpu"
     wanted = options.windows_per_chunk or _windows_a_side(axes, CPU_COUNT if on_processor else 1)
     spans = tuple(chunk_spans(axis, axis.windows_per_chunk(wanted)) for axis in axes)
+    codes = checkpoint.contract.classes.codes
     encoding = MapEncoding(
-        codes=checkpoint.contract.classes.codes,
+        codes=codes,
         threshold=options.threshold if checkpoint.mode == "binary" else None,
-        nodata=options.output_nodata,
+        nodata=map_format(codes, options.output_nodata)[1],
         layers=layers,
     )
     network = Network.from_checkpoint(
@@ -173,7 +175,7 @@ def _as_dataset(
         layer: xr.DataArray(
             values,
             dims=("class", "y", "x") if layer == "probabilities" else ("y", "x"),
-            attrs=_layer_attrs(layer, checkpoint, options),
+            attrs=_layer_attrs(layer, checkpoint, runner.encoding.nodata),
         )
         for layer, values in layers.items()
     }
@@ -196,13 +198,11 @@ def _as_dataset(
     return dataset
 
 
-def _layer_attrs(
-    layer: LayerName, checkpoint: Checkpoint, options: PredictOptions
-) -> dict[str, Any]:
+def _layer_attrs(layer: LayerName, checkpoint: Checkpoint, nodata: int) -> dict[str, Any]:
     if layer == "classes":
         return {
             "long_name": "class",
-            "_FillValue": options.output_nodata,
+            "_FillValue": nodata,
             **checkpoint.contract.classes.to_attrs(),
         }
     if layer == "confidence":

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from seg4eo_xr.maps.layers import checked_map
 from seg4eo_xr.maps.mosaic import GDAL_TYPES, compute_blocks, write_vrt
-from seg4eo_xr.maps.staging import commit, staging
+from seg4eo_xr.staging import commit, staging
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,9 +16,9 @@ import dask.array as da
 import numpy as np
 import rasterio
 from affine import Affine
-from dask.base import compute
 
 from seg4eo_xr.maps.layers import plain_attrs
+from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import grid_transform
 
@@ -62,7 +62,7 @@ def compute_blocks(dataset: xr.Dataset, folders: Mapping[str, Path]) -> None:
         )
         for name, folder in folders.items()
     ]
-    compute(*written)
+    run_to_the_end(written)
 
 
 def _write_block(values: np.ndarray, folder: str, block_id: tuple[int, int]) -> np.ndarray:
@@ -124,8 +124,9 @@ def write_vrt(layer: xr.DataArray, attrs: Mapping[str, Any], folder: Path) -> Pa
     if "_FillValue" in layer.attrs:
         _text(band, "NoDataValue", str(layer.attrs["_FillValue"]))
     table = ClassTable.from_attrs(layer.attrs)
-    if table is not None and layer.dtype == np.uint8:
-        _color_table(band, table)
+    # of a GeoTIFF; other types keep their colours in the tags alone
+    if table is not None and layer.dtype in (np.uint8, np.uint16):
+        _color_table(band, table, layer.dtype)
     _sources(band, layer, kind)
     path = folder / "layer.vrt"
     ElementTree.ElementTree(root).write(path, encoding="utf-8")
@@ -166,9 +167,14 @@ def _rectangle(
     )
 
 
-def _color_table(band: ElementTree.Element, table: ClassTable) -> None:
-    colors = np.zeros((256, 3), np.uint8)
-    colors[list(table.codes)] = table.rgb()
+def _color_table(
+    band: ElementTree.Element, table: ClassTable, dtype: np.dtype[np.integer[Any]]
+) -> None:
+    """Colours by code; of 16 bits only up to the highest, as each one takes a line."""
+    length = 256 if dtype == np.uint8 else table.codes[-1] + 1
+    colors = np.zeros((length, 3), np.uint8)
+    inside = [0 <= code < length for code in table.codes]
+    colors[np.array(table.codes)[inside]] = table.rgb()[inside]
     _text(band, "ColorInterp", "Palette")
     entries = ElementTree.SubElement(band, "ColorTable")
     for red, green, blue in colors:

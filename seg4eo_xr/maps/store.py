@@ -6,7 +6,6 @@ import base64
 import math
 import struct
 import warnings
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +25,9 @@ from seg4eo_xr.maps.layers import (
     rechunked,
 )
 from seg4eo_xr.maps.mosaic import decode_tag
-from seg4eo_xr.maps.staging import commit, staging
+from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.rasters import read_raster
+from seg4eo_xr.staging import commit, staging
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -79,26 +79,13 @@ def write_zarr(
     with staging(path, overwrite=overwrite) as folder:
         unfinished = folder / "store"
         layers, arrays = _create(dataset, unfinished)
-        da.store(layers, [_StagedArray(array, unfinished) for array in arrays], lock=False)
+        run_to_the_end([da.store(layers, arrays, lock=False, compute=False)])
         with warnings.catch_warnings():
             # Format 3 has no final text about consolidated metadata; xarray and GDAL read it.
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             zarr.consolidate_metadata(unfinished)
         commit(unfinished, path)
     return path
-
-
-@dataclass(frozen=True)
-class _StagedArray:
-    """An array that takes nothing once its store is gone, where Zarr would make a new folder."""
-
-    array: Any
-    folder: Path
-
-    def __setitem__(self, key: tuple[slice, ...], values: Any) -> None:
-        if not self.folder.is_dir():
-            raise FileNotFoundError(f"{self.folder} is gone: another task of its run has failed")
-        self.array[key] = values
 
 
 def _is_zarr(path: Path) -> bool:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seg4eo_xr.html import chip_html, table_html
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 # Okabe and Ito's palette, told apart by colour-blind readers, in an order that suits land cover.
 _PALETTE = ("#009e73", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#0072b2", "#cc79a7", "#999999")
 _BACKGROUND = "#d9d9d9"
 _GOLDEN_ANGLE = 0.618033988749895
+_CODES = np.iinfo(np.int16)
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -26,7 +29,7 @@ class ClassTable:
     Parameters
     ----------
     codes
-        The numbers that stand for the classes in label rasters and maps, 0..254 for maps in uint8,
+        The numbers that stand for the classes in label rasters and maps: whole numbers of 16 bits,
         ascending.
     names
         One name a class.
@@ -49,9 +52,14 @@ class ClassTable:
         if not self.codes:
             raise ValueError("a class table needs at least one class")
         if len(self.codes) > 255:
-            raise ValueError(f"at most 255 classes fit a map of one byte, got {len(self.codes)}")
+            raise ValueError(f"a network tells at most 255 classes apart, got {len(self.codes)}")
         if list(self.codes) != sorted(set(self.codes)):
             raise ValueError(f"class codes must ascend and differ, got {self.codes}")
+        if self.codes[0] < _CODES.min or self.codes[-1] > _CODES.max:
+            raise ValueError(
+                f"class codes lie in {_CODES.min}..{_CODES.max} (16 bits), got {self.codes[0]}.."
+                f"{self.codes[-1]}; renumber the classes"
+            )
         if not len(self.codes) == len(self.names) == len(self.colors):
             raise ValueError(
                 f"{len(self.codes)} codes, {len(self.names)} names and {len(self.colors)} colours: "
@@ -69,6 +77,10 @@ class ClassTable:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def _repr_html_(self) -> str:
+        chips = map(chip_html, self.colors, self.names)
+        return table_html(("code", "class"), list(zip(self.codes, chips, strict=True)))
+
     @classmethod
     def from_codes(
         cls,
@@ -85,6 +97,19 @@ class ClassTable:
                 for index, name in enumerate(names)
             ]
         return cls(codes, tuple(names), tuple(color.lower() for color in colors))
+
+    def without(self, codes: Iterable[int]) -> ClassTable:
+        """Drop the classes of some codes, as those that mean "no label".
+
+        Examples
+        --------
+        >>> ClassTable.from_codes([0, 1, 2]).without([0, 9]).codes
+        (1, 2)
+        """
+        dropped = set(codes)
+        kept = [i for i, code in enumerate(self.codes) if code not in dropped]
+        rows = (self.codes, self.names, self.colors)
+        return ClassTable(*(tuple(row[i] for i in kept) for row in rows))  # type: ignore[arg-type]
 
     def encode(self, labels: np.ndarray, ignore: int) -> np.ndarray:
         """Turn label codes into class indices.

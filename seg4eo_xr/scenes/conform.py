@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg4eo_xr.scenes.grid import grid_transform
+from seg4eo_xr.scenes.harmonize import BOA_SHIFT, probable_shift
 from seg4eo_xr.scenes.open import band_names_of, select_bands
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def check_values(values: np.ndarray, valid: np.ndarray, contract: Contract) -> N
 
     A band is suspect where most values lie outside the training range, as digital numbers do where
     reflectances were meant, or where nothing exceeds a hundredth of it, as in the opposite case.
+    Reflectances × 10000 are also held against Sentinel-2's two conventions.
 
     Parameters
     ----------
@@ -134,10 +136,11 @@ def check_values(values: np.ndarray, valid: np.ndarray, contract: Contract) -> N
     Warns
     -----
     ContractWarning
-        Once for each suspect band.
+        Once for each suspect band, and once where all bands seem shifted.
     """
     if np.count_nonzero(valid) < _FEWEST_VALUES:
         return
+    _check_offset(values[:, valid], contract)
     limits = zip(contract.minimum, contract.maximum, contract.normalization.upper, strict=True)
     for band, (lowest, highest, upper) in enumerate(limits):
         numbers = values[band][valid] * contract.scale[band] + contract.offset[band]
@@ -150,3 +153,20 @@ def check_values(values: np.ndarray, valid: np.ndarray, contract: Contract) -> N
                 ContractWarning,
                 stacklevel=2,
             )
+
+
+def _check_offset(numbers: np.ndarray, contract: Contract) -> None:
+    """Warn where reflectances seem to follow the other convention than those of the training."""
+    if not np.allclose(contract.scale, 1e-4):
+        return
+    darkest = (np.array(contract.minimum) - contract.offset) / contract.scale
+    shift = probable_shift(darkest, np.percentile(numbers, 1, axis=1))
+    if shift:
+        warnings.warn(
+            f"the scene's numbers seem {'raised' if shift > 0 else 'lowered'} by {BOA_SHIFT} "
+            "against those of the training: Sentinel-2 has stored reflectance differently since "
+            "processing baseline 04.00; bring both to one convention with harmonize(scene), or "
+            "ignore this over haze and snow",
+            ContractWarning,
+            stacklevel=3,
+        )

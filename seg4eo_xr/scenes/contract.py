@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import array_api_compat
 import numpy as np
 
+from seg4eo_xr.html import lines_html, table_html
 from seg4eo_xr.scenes.classes import ClassTable
 
 if TYPE_CHECKING:
@@ -110,6 +111,21 @@ class Contract:
         if self.ignore in self.classes.codes:
             raise ValueError(f"ignore code {self.ignore} is also the code of a class")
 
+    def _repr_html_(self) -> str:
+        rule, (width, height) = self.normalization, self.ground_sample_distance
+        nodata = "no nodata value" if self.nodata is None else f"nodata {self.nodata:g}"
+        columns = self.scale, self.offset, self.minimum, self.maximum, rule.lower, rule.upper
+        bands = [
+            (band, *(f"{number:.6g}" for number in numbers))
+            for band, *numbers in zip(self.bands, *columns, strict=True)
+        ]
+        header = ("band", "scale", "offset", "minimum", "maximum", "lower", "upper")
+        where = "any band" if self.nodata_rule == "any" else "all bands"
+        facts = f"{self.dtype}, {nodata} in {where}"
+        pixels = f"pixels of {width:.4g} × {height:.4g} m, normalised by {rule.kind}"
+        parts = [lines_html([facts, pixels]), table_html(header, bands)]
+        return "".join([*parts, self.classes._repr_html_()])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, fit for JSON and for a checkpoint."""
         return {**asdict(self), "classes": self.classes.to_dict()}
@@ -172,16 +188,25 @@ def valid_mask(values: np.ndarray, nodata: float | None, rule: NodataRule = "any
     ndarray of bool, ``(..., y, x)``
         True where the pixel is to be trusted.
     """
-    missing: np.ndarray | None = None
+    mark: np.generic | None = None
     if nodata is not None and not np.isnan(nodata) and _representable(nodata, values.dtype):
-        missing = values == _as_type(nodata, values.dtype)
-    if np.issubdtype(values.dtype, np.floating):
-        broken = ~np.isfinite(values)
-        missing = broken if missing is None else missing | broken
-    if missing is None:
+        mark = _as_type(nodata, values.dtype)
+    if mark is None and not np.issubdtype(values.dtype, np.floating):
         return np.ones((*values.shape[:-3], *values.shape[-2:]), bool)
-    reduce = np.any if rule == "any" else np.all
-    return np.asarray(~reduce(missing, axis=-3))
+    # Band by band: masks of all bands at once would take half as much memory as the bands.
+    bands = (_missing(band, mark) for band in np.moveaxis(values, -3, 0))
+    combine = np.logical_or if rule == "any" else np.logical_and
+    missing = next(bands)
+    for other in bands:
+        combine(missing, other, out=missing)
+    return np.asarray(np.logical_not(missing, out=missing))
+
+
+def _missing(band: np.ndarray, mark: np.generic | None) -> np.ndarray:
+    if not np.issubdtype(band.dtype, np.floating):
+        return np.asarray(band == mark)
+    broken = ~np.isfinite(band)
+    return np.asarray(broken if mark is None else broken | (band == mark))
 
 
 def _representable(number: float, dtype: np.dtype) -> bool:

@@ -15,27 +15,36 @@ if TYPE_CHECKING:
 _DIMS = ("band", "y", "x")
 _SPATIAL_NAMES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 _PIXEL_TOLERANCE = 0.01
+# A turn and a half: longitudes run from 0 to 360 in some data, and bounds may stick out a little.
+_MOST_DEGREES = 540.0
+_WARP_LABELS = (
+    "Warp one onto the other's grid: labels.rio.reproject_match(scene), or gdalwarp -r near for "
+    "files"
+)
 
 
-def require_same_grid(a: xr.DataArray, b: xr.DataArray, what_a: str, what_b: str) -> None:
+def require_same_grid(
+    a: xr.DataArray, b: xr.DataArray, what_a: str, what_b: str, *, remedy: str = _WARP_LABELS
+) -> None:
     """Raise ValueError unless two rasters share CRS, transform and shape.
 
     Transforms may differ by a hundredth of a pixel at the corners.
     """
-    grids = [f"{what} is {_grid_text(array)}" for what, array in ((what_a, a), (what_b, b))]
+    problem = grid_difference(a, b)
+    if problem:
+        grids = [f"{what} is {_grid_text(array)}" for what, array in ((what_a, a), (what_b, b))]
+        raise ValueError(f"{what_a} and {what_b} have {problem}: {'; '.join(grids)}. {remedy}")
+
+
+def grid_difference(a: xr.DataArray, b: xr.DataArray) -> str:
+    """In what two rasters' grids differ; empty where they are one."""
     shapes = [tuple(array.shape[-2:]) for array in (a, b)]
     if a.rio.crs != b.rio.crs:
-        problem = "different CRSs"
-    elif shapes[0] != shapes[1]:
-        problem = "different shapes"
-    elif not _corners_agree(a.rio.transform(), b.rio.transform(), shapes[0]):
-        problem = "different transforms"
-    else:
-        return
-    raise ValueError(
-        f"{what_a} and {what_b} have {problem}: {'; '.join(grids)}. Warp one onto the other's "
-        "grid: labels.rio.reproject_match(scene), or gdalwarp -r near for files"
-    )
+        return "different CRSs"
+    if shapes[0] != shapes[1]:
+        return "different shapes"
+    same = _corners_agree(a.rio.transform(), b.rio.transform(), shapes[0])
+    return "" if same else "different transforms"
 
 
 def _corners_agree(one: Affine, other: Affine, shape: tuple[int, ...]) -> bool:
@@ -65,13 +74,38 @@ def crs_text(crs: Any) -> str:
     return f"EPSG:{code}" if code else str(crs.to_wkt()).split('"')[1]
 
 
+def require_degrees(bounds: Sequence[float], crs: Any, what: str) -> None:
+    """Raise ValueError where something in a CRS of degrees spans what can only be metres.
+
+    Parameters
+    ----------
+    bounds
+        West, south, east and north in CRS units.
+    crs
+        CRS of rasterio or pyproj.
+    what
+        What the error message calls it.
+    """
+    west, south, east, north = (float(bound) for bound in bounds)
+    if not crs.is_geographic:
+        return
+    if max(abs(west), abs(east)) > _MOST_DEGREES or max(abs(south), abs(north)) > _MOST_DEGREES:
+        spans = tuple(round(bound, 3) for bound in (west, south, east, north))
+        raise ValueError(
+            f"{what} claim to be in {crs_text(crs)}, whose units are degrees, but span {spans}: "
+            "these look like metres. State the CRS that they were made in, as with "
+            "features.set_crs('EPSG:...', allow_override=True), `ogr2ogr -a_srs EPSG:...` or, for "
+            "rasters, `gdal_edit.py -a_srs EPSG:... FILE`"
+        )
+
+
 def place(data: Any, crs: Any, transform: Affine) -> xr.DataArray:
     """Give an array ``(..., y, x)`` pixel-centre coordinates, CRS and transform.
 
     Parameters
     ----------
     data
-        NumPy or dask array, ``(y, x)`` or ``(band, y, x)``.
+        NumPy or dask array, ``(y, x)``, ``(band, y, x)`` or ``(time, band, y, x)``.
     crs
         Anything that rioxarray takes for a CRS.
     transform
@@ -82,7 +116,7 @@ def place(data: Any, crs: Any, transform: Affine) -> xr.DataArray:
         "y": transform.f + transform.e * (np.arange(height) + 0.5),
         "x": transform.c + transform.a * (np.arange(width) + 0.5),
     }
-    placed = xr.DataArray(data, coords, _DIMS[-data.ndim :])
+    placed = xr.DataArray(data, coords, ("time", *_DIMS)[-data.ndim :])
     placed = placed.rio.write_crs(crs).rio.write_transform(transform)
     located: xr.DataArray = placed.rio.write_coordinate_system()
     return located
@@ -90,25 +124,39 @@ def place(data: Any, crs: Any, transform: Affine) -> xr.DataArray:
 
 def as_band_y_x(array: xr.DataArray, what: str) -> xr.DataArray:
     """Rename and transpose the dimensions to ``band``, ``y``, ``x``; a plane gets a band."""
-    array = array.rename(
-        {d: _SPATIAL_NAMES[str(d)] for d in array.dims if str(d) in _SPATIAL_NAMES}
-    )
+    if array.sizes.get("time") == 1:
+        array = array.squeeze("time", drop=True)
+    if "time" in array.dims:
+        raise ValueError(
+            f"{what} is a time series of {array.sizes['time']} dates, but one scene is wanted; "
+            "take one date with cube.isel(time=0), all dates apart with scenes_of(cube), or one "
+            "image of them with composite(cube)"
+        )
+    known = {*_DIMS, *_SPATIAL_NAMES}
     lengthless = [
-        d for d in array.dims if d not in _DIMS and array.sizes[d] == 1 and array.ndim > 3
+        d for d in array.dims if d not in known and array.sizes[d] == 1 and array.ndim > 3
     ]
-    array = array.squeeze(lengthless, drop=True)
-    if "band" not in array.dims:
-        array = array.drop_vars("band", errors="ignore")
-        others = [d for d in array.dims if d not in _DIMS]
-        array = array.rename({others[0]: "band"}) if len(others) == 1 else array.expand_dims("band")
+    array = spatial_names(array.squeeze(lengthless, drop=True))
     if set(array.dims) != set(_DIMS):
         raise ValueError(
-            f"{what} has the dimensions {tuple(array.dims)}, but a scene has band, y and x; rename "
-            "them with scene.rename(...), and pick one time with scene.isel(time=0)"
+            f"{what} has the dimensions {tuple(array.dims)}, but a scene has band, y and x; "
+            "rename them with scene.rename(...), and pick of others one with scene.isel(...)"
         )
     if 0 in array.shape:
         raise ValueError(f"{what} is empty: its shape is {array.shape}")
     return array.transpose(*_DIMS)
+
+
+def spatial_names(array: xr.DataArray) -> xr.DataArray:
+    """Name the dimensions ``time``, ``band``, ``y`` and ``x``; a plane gets a band."""
+    array = array.rename(
+        {d: _SPATIAL_NAMES[str(d)] for d in array.dims if str(d) in _SPATIAL_NAMES}
+    )
+    if "band" in array.dims:
+        return array
+    array = array.drop_vars("band", errors="ignore")
+    others = [d for d in array.dims if d not in ("time", *_DIMS)]
+    return array.rename({others[0]: "band"}) if len(others) == 1 else array.expand_dims("band")
 
 
 def grid_transform(array: xr.DataArray, what: str) -> Affine:

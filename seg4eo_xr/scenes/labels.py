@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,25 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
+from seg4eo_xr.options import with_changes
+from seg4eo_xr.scenes.borders import ignore_borders
+from seg4eo_xr.scenes.burning import burn
+from seg4eo_xr.scenes.class_files import named_classes, read_classes
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.grid import as_band_y_x, grid_transform, missing_crs, place
-from seg4eo_xr.scenes.open import is_zarr, open_scene, require_same_grid
+from seg4eo_xr.scenes.grid import (
+    as_band_y_x,
+    crs_text,
+    grid_transform,
+    missing_crs,
+    place,
+    require_degrees,
+    require_same_grid,
+)
+from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.open import is_zarr, open_scene
 from seg4eo_xr.scenes.rasters import read_raster
-from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, burn, read_vector
+from seg4eo_xr.scenes.resampling import Grid, resample
+from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, read_vector
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -23,12 +38,11 @@ def open_labels(
     source: str | Path | xr.DataArray | gpd.GeoDataFrame,
     *,
     like: xr.DataArray | None = None,
-    column: str | None = None,
-    background: int | None = None,
-    ignore: int = 255,
-    layer: str | None = None,
+    options: LabelOptions | None = None,
+    classes: ClassTable | str | Path | None = None,
+    **changes: Any,
 ) -> xr.DataArray:
-    """Open labels, and hold them against a scene's grid.
+    """Open labels, and bring them onto a scene's grid.
 
     Parameters
     ----------
@@ -36,42 +50,66 @@ def open_labels(
         A raster of one band, a Zarr store of one variable, a vector file (GeoPackage, GeoJSON,
         shapefile, GeoParquet, ...), or the like as an array or GeoDataFrame.
     like
-        The scene. Rasters must lie on its grid; vectors are reprojected to its CRS and burned into
-        its pixels, chunk by chunk, where a pixel's centre lies inside.
-    column
-        Column of the vector data that holds the class: whole numbers are codes, texts get the codes
-        1..N in alphabetical order. By default features are code 1.
-    background
-        Code of pixels outside all features: 0 where there is no `column`, else `ignore`.
-    ignore
-        Code of unlabelled pixels; the raster's own nodata value becomes it too.
-    layer
-        Layer of the vector file; the first by default.
+        The scene. Rasters must lie on its grid, or are warped onto it on request; vectors are
+        reprojected to its CRS and burned into its pixels, chunk by chunk.
+    options
+        Column, codes without a label, which of overlapping features lies on top, borders, warping.
+    classes
+        The classes there are, or a file of them (see `read_classes`): it gives the names of a
+        column their codes, and other codes are an error. By default the classes of the file's
+        attributes or category names; of vectors those that occur, names in alphabetical order.
+    **changes
+        Fields of `LabelOptions` to set, as ``column="class"``.
 
     Returns
     -------
     DataArray (y, x), uint8 or int16
-        Named "labels"; `ignore` is its nodata value, and the class table, where known, stands in
-        the attributes (`ClassTable.from_attrs`). Rasters of uint8 stay so, wider ones become
-        int16.
+        Named "labels"; ``ignore`` is its nodata value, and the class table, where known, stands in
+        the attributes (`ClassTable.from_attrs`). Rasters of uint8 stay so unless a class has a
+        wider code, others become int16.
 
     Raises
     ------
     FileNotFoundError, OSError
-        If the file is missing or unreadable.
+        If a file is missing or unreadable.
     ValueError
-        If grids differ, nothing overlaps, the column is unknown, or codes are no whole numbers of
-        16 bits (of wide rasters that shows when they are computed).
+        If grids differ, nothing overlaps, the CRS cannot be right, the column is unknown, a class
+        is not in `classes`, or codes are no whole numbers of 16 bits (of rasters the last two show
+        when they are computed).
+
+    Warns
+    -----
+    LabelWarning
+        If polygons are invalid; they are repaired.
+
+    Examples
+    --------
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, labels = synthetic_sentinel2((64, 64))
+    >>> sparse = open_labels(labels, like=scene, unlabelled=(0, 1), ignore_border=1)
+    >>> 1 in sparse.values
+    False
     """
+    options = with_changes(options or LabelOptions(), changes)
     what = f"labels {str(source)!r}" if isinstance(source, (str, Path)) else "the labels"
-    opened = _open(source, what, layer=layer, as_vector=column is not None or layer is not None)
+    if isinstance(classes, (str, Path)):
+        classes = read_classes(classes)
+    if classes is not None:
+        classes = classes.without(options.no_label)
+    as_vector = options.column is not None or options.layer is not None
+    opened = _open(source, what, layer=options.layer, as_vector=as_vector)
     if isinstance(opened, xr.DataArray):
-        labels = _from_raster(opened, like, what, ignore)
+        if classes is None and isinstance(source, (str, Path)) and not is_zarr(source):
+            named = named_classes(source)
+            opened = opened if named is None else opened.assign_attrs(named.to_attrs())
+        labels = _from_raster(opened, like, what, options, classes)
     elif like is None:
         raise ValueError(f"{what} are vector data: pass the scene as like= to give them a grid")
     else:
-        labels = burn(opened, like, what, column=column, background=background, ignore=ignore)
-    marked: xr.DataArray = labels.rename("labels").rio.write_nodata(ignore)
+        labels = burn(opened, like, what, options, classes)
+    if options.ignore_border:
+        labels = ignore_borders(labels, options.ignore_border, options.ignore)
+    marked: xr.DataArray = labels.rename("labels").rio.write_nodata(options.ignore)
     return marked
 
 
@@ -85,7 +123,7 @@ def _open(
     if isinstance(source, (str, Path)):
         if as_vector or Path(source).suffix.lower() in VECTOR_SUFFIXES:
             return read_vector(source, layer=layer)
-        return open_scene(source) if is_zarr(source) else read_raster(source, what=what)
+        return open_scene(source) if is_zarr(source) else read_raster(source, what="labels")
     if isinstance(source, xr.DataArray) or hasattr(source, "geometry"):
         return source
     raise TypeError(
@@ -94,7 +132,11 @@ def _open(
 
 
 def _from_raster(
-    raster: xr.DataArray, like: xr.DataArray | None, what: str, ignore: int
+    raster: xr.DataArray,
+    like: xr.DataArray | None,
+    what: str,
+    options: LabelOptions,
+    classes: ClassTable | None,
 ) -> xr.DataArray:
     raster = as_band_y_x(raster, what)
     if raster.sizes["band"] != 1:
@@ -104,25 +146,46 @@ def _from_raster(
         )
     if raster.rio.crs is None:
         raise ValueError(missing_crs(what))
+    require_degrees(raster.rio.bounds(), raster.rio.crs, what)
     if raster.dtype.kind not in "biuf":
         raise ValueError(f"{what} have the dtype {raster.dtype}, but class codes are whole numbers")
     plane = raster.isel(band=0, drop=True)
-    nodata = plane.rio.nodata
-    dtype = np.dtype(np.uint8 if _fits_byte(plane.dtype) and 0 <= ignore <= 255 else np.int16)
+    table = _class_table(raster.attrs, options) if classes is None else classes
+    stated = [options.ignore, *(() if table is None else table.codes)]
+    byte = _fits_byte(plane.dtype) and 0 <= min(stated) <= max(stated) <= 255
+    rules = _Rules(
+        nodata=plane.rio.nodata,
+        ignore=options.ignore,
+        unlabelled=options.unlabelled,
+        known=None if classes is None else classes.codes,
+        dtype=np.dtype(np.uint8 if byte else np.int16),
+        what=what,
+    )
     codes = xr.apply_ufunc(
         _as_codes,
         plane.variable,
-        kwargs={"nodata": nodata, "ignore": ignore, "dtype": dtype, "what": what},
+        kwargs={"rules": rules},
         dask="parallelized",
-        output_dtypes=[dtype],
+        output_dtypes=[rules.dtype],
     )
     labels = place(codes.data, plane.rio.crs, grid_transform(raster, what))
-    table = _class_table(raster.attrs)
-    if table is not None:
-        labels = labels.assign_attrs(table.to_attrs())
-    if like is None:
-        return labels
-    require_same_grid(labels, like, what, "the scene")
+    if like is not None:
+        labels = _on_grid_of(labels, like, what, options)
+    return labels if table is None else labels.assign_attrs(table.to_attrs())
+
+
+def _on_grid_of(
+    labels: xr.DataArray, like: xr.DataArray, what: str, options: LabelOptions
+) -> xr.DataArray:
+    if options.warp and Grid.of(labels) != Grid.of(like):
+        _require_overlap(labels, like, what)
+        labels = resample(
+            labels.rio.write_nodata(options.ignore),
+            Grid.of(like),
+            resampling=options.warp_resampling,
+        )
+    else:
+        require_same_grid(labels, like, what, "the scene")
     if like.chunks is not None:
         # a rechunk by shuffling would read all labels for one window
         lazy = labels.chunk().data.rechunk(like.chunks[-2:], method="tasks")
@@ -131,41 +194,88 @@ def _from_raster(
     return labels.assign_coords(y=like["y"], x=like["x"])
 
 
+def _require_overlap(labels: xr.DataArray, like: xr.DataArray, what: str) -> None:
+    require_degrees(like.rio.bounds(), like.rio.crs, "the scene")
+    there = like.rio.transform_bounds(labels.rio.crs)
+    here = labels.rio.bounds()
+    if here[0] < there[2] and there[0] < here[2] and here[1] < there[3] and there[1] < here[3]:
+        return
+    spans = [tuple(round(bound, 6) for bound in bounds) for bounds in (here, there)]
+    raise ValueError(
+        f"{what} do not overlap the scene: in {crs_text(labels.rio.crs)} they span {spans[0]}, the "
+        f"scene spans {spans[1]}; check the CRS of both"
+    )
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """How numbers of a raster become class codes."""
+
+    nodata: float | None
+    ignore: int
+    unlabelled: tuple[int, ...]
+    known: tuple[int, ...] | None
+    dtype: np.dtype[Any]
+    what: str
+
+
 def _fits_byte(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "b" or dtype == np.uint8
 
 
-def _as_codes(
-    values: np.ndarray, *, nodata: float | None, ignore: int, dtype: np.dtype[Any], what: str
-) -> np.ndarray:
-    """Class codes in `dtype`, with nodata and NaN as `ignore`."""
+def _as_codes(values: np.ndarray, rules: _Rules) -> np.ndarray:
+    """Class codes, with nodata, NaN and codes without a label as the ignored code."""
     missing = np.zeros(values.shape, bool)
-    if nodata is not None and not np.isnan(nodata):
-        missing = values == nodata
+    if rules.nodata is not None and not np.isnan(rules.nodata):
+        missing = values == rules.nodata
     if values.dtype.kind == "f":
         missing |= np.isnan(values)
+    for code in rules.unlabelled:
+        missing |= values == code
     known = values[~missing]
-    limits = np.iinfo(dtype)
-    if known.size and values.dtype != dtype:
-        if values.dtype.kind == "f" and (known % 1 != 0).any():
-            raise ValueError(
-                f"{what} hold fractions such as {known[known % 1 != 0][0]}, but class codes are "
-                "whole numbers; round or classify the raster first"
-            )
-        if known.min() < limits.min or known.max() > limits.max:
-            raise ValueError(
-                f"{what} hold codes from {known.min()} to {known.max()}, but labels are stored in "
-                f"{dtype} ({limits.min}..{limits.max}); renumber the classes, or set the raster's "
-                "nodata value"
-            )
-    codes = np.full(values.shape, ignore, dtype)
+    if known.size and values.dtype != rules.dtype:
+        _require_whole_and_short(known, rules)
+    codes = np.full(values.shape, rules.ignore, rules.dtype)
     codes[~missing] = known
+    if rules.known is not None:
+        _require_known(codes, rules.known, rules)
     return codes
 
 
-def _class_table(attrs: dict[Any, Any]) -> ClassTable | None:
+def _require_whole_and_short(values: np.ndarray, rules: _Rules) -> None:
+    limits = np.iinfo(rules.dtype)
+    if values.dtype.kind == "f" and (values % 1 != 0).any():
+        raise ValueError(
+            f"{rules.what} hold fractions such as {values[values % 1 != 0][0]}, but class codes "
+            "are whole numbers; round or classify the raster first"
+        )
+    if values.min() < limits.min or values.max() > limits.max:
+        raise ValueError(
+            f"{rules.what} hold codes from {values.min()} to {values.max()}, but labels are stored "
+            f"in {rules.dtype} ({limits.min}..{limits.max}); renumber the classes, or set the "
+            "raster's nodata value"
+        )
+
+
+def _require_known(codes: np.ndarray, known: tuple[int, ...], rules: _Rules) -> None:
+    """Raise where a code is neither in the class table nor the ignored one."""
+    # a table of all codes of 16 bits: sorting the pixels would take longer than reading them
+    occurs = np.zeros(2**16, bool)
+    occurs[codes] = True  # negative codes count from the end
+    occurs[[*known, rules.ignore]] = False
+    unknown = np.flatnonzero(occurs)
+    if unknown.size:
+        found = sorted(int(code) - 2**16 * int(code >= 2**15) for code in unknown)
+        raise ValueError(
+            f"{rules.what} hold the class codes {found}, which are not in the class table "
+            f"{list(known)}; add them to the table, or name them in unlabelled="
+        )
+
+
+def _class_table(attrs: dict[Any, Any], options: LabelOptions) -> ClassTable | None:
     """Class table of a file's tags; None where they are somebody else's and make none."""
     try:
-        return ClassTable.from_attrs(attrs)
+        table = ClassTable.from_attrs(attrs)
+        return None if table is None else table.without(options.no_label)
     except ValueError:
         return None

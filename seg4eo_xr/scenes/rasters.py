@@ -86,7 +86,7 @@ def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene
     opened = opened.rename({opened.dims[0]: "band"})
     sizes = {str(name): size for name, size in opened.sizes.items()}
     sides = chunk_sides(sizes, blocks, opened.dtype.itemsize, chunks)
-    reader = _Reader(opened.variable, str(path))
+    reader = _Reader(str(path), opened.shape, opened.dtype)
     lazy = da.from_array(
         reader,
         chunks=(sizes["band"], sides["y"], sides["x"]),
@@ -132,25 +132,42 @@ def chunk_sides(
 
 
 class _Reader:
-    """What dask reads chunks from; errors of reading name the file and what to do."""
+    """What dask reads chunks from; errors of reading name the file and what to do.
 
-    def __init__(self, variable: xr.Variable, path: str) -> None:
-        self._variable = variable
+    The file is opened for each chunk. A file that stays open fills GDAL's cache with blocks that
+    nobody reads again, up to a twentieth of the machine's memory.
+    """
+
+    def __init__(self, path: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self._path = path
-        self.shape = variable.shape
-        self.dtype = variable.dtype
-        self.ndim = variable.ndim
+        self.shape = shape
+        self.dtype = dtype
+        self.ndim = len(shape)
 
-    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
+    def __getitem__(self, key: tuple[slice | int, ...]) -> np.ndarray:
+        # A chunk; where dask has merged a selection into reading, a part of it, or single rows.
+        parts = [index if isinstance(index, slice) else slice(index, index + 1) for index in key]
+        bands, rows, cols = (range(n)[part] for n, part in zip(self.shape, parts, strict=True))
+        window = ((rows.start, rows.stop), (cols.start, cols.stop))
         try:
-            return np.asarray(self._variable[key].values)
+            with rasterio.open(self._path) as file:
+                chosen = [band + 1 for band in bands]
+                values = file.read(chosen, window=window, out_dtype=self.dtype)
         except RasterioIOError as error:
-            rows, cols = key[-2:]
             raise OSError(
                 f"cannot read rows {rows.start}..{rows.stop} and columns {cols.start}..{cols.stop} "
                 f"of {self._path!r}: the file is truncated or damaged "
                 f"({error.__cause__ or error}); copy or download it again"
             ) from error
+        steps = (1, rows.step, cols.step)
+        return np.asarray(
+            values[
+                tuple(
+                    slice(None, None, step) if isinstance(index, slice) else 0
+                    for index, step in zip(key, steps, strict=True)
+                )
+            ]
+        )
 
 
 def _require_usable(path: str | Path, what: str) -> tuple[int, int]:

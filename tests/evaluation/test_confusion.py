@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import box
 
@@ -40,6 +40,7 @@ def prediction(reference):
     return reference.copy(data=da.from_array(codes, chunks=32)).to_dataset(name="classes")
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 99),
     st.sampled_from([(30, 40), (7, 11), ((10, 20), (40,)), (1, 40)]),
@@ -119,6 +120,33 @@ def test_a_vector_reference_is_matched_by_class_name(prediction, reference):
 def test_other_grids_are_refused(prediction, reference):
     with pytest.raises(ValueError, match="different shapes"):
         evaluate(prediction, reference.isel(y=slice(50)))
+
+
+def test_a_reference_of_another_grid_is_warped_on_request(prediction, reference):
+    part = reference.isel(y=slice(50)).copy()
+    result = evaluate(prediction, part, warp=True)
+    whole = evaluate(prediction, reference.where(reference.y >= part.y[-1], 255).astype("uint8"))
+    np.testing.assert_array_equal(result.matrix, whole.matrix)
+
+
+def test_codes_beyond_a_byte_are_counted_as_they_are(prediction, reference):
+    codes = [111, 211, 231, 311, 324, 523]
+    table = ClassTable.from_codes(codes, ClassTable.from_attrs(reference.attrs).names)
+
+    def wide(layer, nodata, dtype):
+        lookup = np.full(256, nodata, dtype)
+        lookup[list(ClassTable.from_attrs(reference.attrs).codes)] = codes
+        return layer.copy(data=lookup[layer.values]).assign_attrs(
+            {**table.to_attrs(), "_FillValue": nodata}
+        )
+
+    mapped = wide(prediction["classes"], 65535, np.uint16)
+    result = evaluate(mapped, wide(reference, 255, np.int16))
+    np.testing.assert_array_equal(result.matrix, evaluate(prediction, reference).matrix)
+    assert result.classes == table
+    bare = mapped.drop_attrs(deep=False).rio.write_nodata(65535)
+    labels = wide(reference, 255, np.int16).drop_attrs(deep=False).rio.write_nodata(255)
+    assert set(evaluate(bare, labels).classes.codes) <= set(codes)
 
 
 def test_nothing_to_compare_is_an_error(prediction, reference):

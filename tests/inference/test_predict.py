@@ -62,6 +62,18 @@ def test_nodata_in_is_nodata_out_and_codes_are_those_of_the_labels(scene, checkp
     np.testing.assert_allclose(probabilities.max(0), result["confidence"].values[~missing])
 
 
+@pytest.mark.parametrize(
+    ("codes", "dtype", "nodata"),
+    [((111, 312, 523), np.uint16, 65535), ((-1, 0, 300), np.int16, -32768)],
+)
+def test_codes_beyond_a_byte_are_those_of_the_labels(scene, checkpoint, codes, dtype, nodata):
+    plain = scene.seg4eo.predict(checkpoint)["classes"].values
+    wide = scene.seg4eo.predict(make_checkpoint(scene, codes))["classes"]
+    assert (wide.dtype, wide.rio.nodata) == (dtype, nodata)
+    expected = np.select([plain == code for code in (1, 2, 3)], codes, nodata)
+    np.testing.assert_array_equal(wide, expected)
+
+
 def test_nothing_runs_before_it_is_asked_for(scene, checkpoint):
     with dask.config.set(scheduler=raising_scheduler):
         scene.seg4eo.predict(checkpoint)
@@ -129,7 +141,7 @@ def test_numbers_of_another_size_are_a_warning(scene, checkpoint):
     [
         ({"overlap": 64}, "overlap must lie in 0..63"),
         ({"output_nodata": 2}, "is the code of a class"),
-        ({"output_nodata": 300}, "0..255"),
+        ({"output_nodata": 70000}, "no type of 16 bits holds"),
         ({"patch_size": 0}, "patch_size must be at least 1"),
         ({"device": "tpu"}, "device must be one of"),
         ({"blending": "box"}, "blending must be one of hann"),

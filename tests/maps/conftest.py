@@ -10,6 +10,7 @@ import pytest
 import rioxarray  # noqa: F401
 import xarray as xr
 
+from seg4eo_xr.inference.layers import map_format
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import place
 
@@ -25,17 +26,22 @@ def make_map() -> Callable[..., xr.Dataset]:
     """Builder of lazy maps: patches of three classes, a nodata corner, noise as confidence."""
 
     def build(
-        shape: tuple[int, int] = (150, 130), chunks: object = 64, seed: int = 0
+        shape: tuple[int, int] = (150, 130),
+        chunks: object = 64,
+        seed: int = 0,
+        codes: tuple[int, ...] = CODES,
     ) -> xr.Dataset:
         from affine import Affine
 
         rng = np.random.default_rng(seed)
-        coarse = rng.choice(np.array(CODES, np.uint8), [-(-side // 8) for side in shape])
-        codes = np.kron(coarse, np.ones((8, 8), np.uint8))[: shape[0], : shape[1]]
+        table = ClassTable.from_codes(codes, TABLE.names)
+        dtype, nodata = map_format(codes)
+        coarse = rng.choice(np.array(codes, dtype), [-(-side // 8) for side in shape])
+        classes = np.kron(coarse, np.ones((8, 8), dtype))[: shape[0], : shape[1]]
         confidence = rng.random(shape, np.float32)
-        codes[:30, :40], confidence[:30, :40] = 255, np.nan
+        classes[:30, :40], confidence[:30, :40] = nodata, np.nan
         layers = {
-            "classes": (codes, {"_FillValue": 255, "long_name": "class", **TABLE.to_attrs()}),
+            "classes": (classes, {"_FillValue": nodata, "long_name": "class", **table.to_attrs()}),
             "confidence": (confidence, {"units": "1"}),
         }
         transform = Affine(10 / 3, 0, 1 / 3, 0, -10 / 3, 5e6)

@@ -15,6 +15,7 @@ import tifffile
 
 from seg4eo_xr.maps.cog import verify_cog, write_cog
 from seg4eo_xr.maps.store import open_map
+from seg4eo_xr.scenes.classes import ClassTable
 
 
 def pixels(path):
@@ -66,6 +67,27 @@ def test_it_is_a_cog_with_colours_names_and_overviews(make_map, tmp_path):
         assert file.colormap(1)[1] == (0x00, 0x9E, 0x73, 255)
         assert file.tags(1)["class_names"] == "sea & lake; forêt; built-up"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_codes_of_two_bytes_come_back_with_names_and_colours(make_map, tmp_path):
+    prediction = make_map((1100, 1030), chunks=600, codes=(111, 312, 523))
+    assert prediction["classes"].dtype == np.uint16
+    opened = open_map(write_cog(prediction, tmp_path / "map.tif"))["classes"]
+    assert (opened.dtype, opened.rio.nodata) == (np.uint16, 65535)
+    np.testing.assert_array_equal(opened, prediction["classes"])
+    assert ClassTable.from_attrs(opened.attrs) == ClassTable.from_attrs(prediction["classes"].attrs)
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert file.colormap(1)[312] == (0xE6, 0x9F, 0x00, 255)
+    with rasterio.open(tmp_path / "map.tif", overview_level=0) as file:
+        assert set(np.unique(file.read(1))) <= {111, 312, 523, 65535}
+
+
+def test_negative_codes_come_back(make_map, tmp_path):
+    prediction = make_map(codes=(-5, 0, 300))
+    opened = open_map(write_cog(prediction, tmp_path / "map.tif"))["classes"]
+    assert (opened.dtype, opened.rio.nodata) == (np.int16, -32768)
+    np.testing.assert_array_equal(opened, prediction["classes"])
+    assert ClassTable.from_attrs(opened.attrs).codes == (-5, 0, 300)
 
 
 def test_overviews_hold_no_class_that_the_map_lacks(make_map, tmp_path):

@@ -182,3 +182,12 @@ def test_what_is_no_map_is_not_opened(make_map, tmp_path):
     )
     with pytest.raises(ValueError, match="has to be a finished Zarr store"):
         open_map(tmp_path / "unfinished.zarr")
+
+
+@pytest.mark.parametrize("codes", [(111, 312, 523), (-5, 0, 300)])
+def test_codes_of_two_bytes_come_back(make_map, tmp_path, codes):
+    written = make_map(codes=codes)["classes"]
+    opened = open_map(write_zarr(written.to_dataset(), tmp_path / "map.zarr"))["classes"]
+    assert (opened.dtype, opened.rio.nodata) == (written.dtype, written.attrs["_FillValue"])
+    np.testing.assert_array_equal(opened, written)
+    assert ClassTable.from_attrs(opened.attrs).codes == codes

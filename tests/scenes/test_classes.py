@@ -23,7 +23,8 @@ names = st.text(
 
 @st.composite
 def tables(draw):
-    codes = sorted(draw(st.sets(st.integers(0, 254), min_size=1, max_size=12)))
+    one_byte, two_bytes = st.integers(0, 254), st.integers(-32768, 32767).filter(lambda c: c != 255)
+    codes = sorted(draw(st.sets(one_byte | two_bytes, min_size=1, max_size=12)))
     chosen = draw(st.lists(names, min_size=len(codes), max_size=len(codes)))
     return ClassTable.from_codes(codes, chosen)
 
@@ -65,6 +66,18 @@ def test_attributes_of_other_writers_are_read():
     assert ClassTable.from_attrs({"units": "m"}) is None
 
 
+@given(tables(), st.sets(st.integers(0, 254), max_size=250))
+def test_what_remains_without_some_codes_keeps_name_and_colour(table, dropped):
+    if dropped >= set(table.codes):
+        with pytest.raises(ValueError, match="at least one class"):
+            table.without(dropped)
+        return
+    rest = table.without(dropped)
+    rows = zip(table.codes, table.names, table.colors, strict=True)
+    expected = [row for row in rows if row[0] not in dropped]
+    assert list(zip(rest.codes, rest.names, rest.colors, strict=True)) == expected
+
+
 def test_unknown_codes_are_named():
     with pytest.raises(ValueError, match=r"\[3, 9\].*not in the class table \[1, 2\].*255"):
         ClassTable.from_codes([1, 2]).encode(np.array([[1, 3], [9, 255]]), ignore=255)
@@ -83,6 +96,7 @@ def test_any_shape_is_encoded():
         ((tuple(range(256)), ("n",) * 256, ("#000000",) * 256), "at most 255"),
         (((2, 1), ("a", "b"), ("#000000",) * 2), "must ascend"),
         (((1, 1), ("a", "b"), ("#000000",) * 2), "must ascend"),
+        (((0, 40000), ("a", "b"), ("#000000",) * 2), r"16 bits.*40000"),
         (((1, 2), ("a",), ("#000000",) * 2), "1 names"),
         (((1,), ("a",), ("red",)), "#rrggbb"),
     ],

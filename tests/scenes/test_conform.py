@@ -5,7 +5,7 @@ import xarray as xr
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import ContractWarning, check_values, conform, ground_sample_distance
 from seg4eo_xr.scenes.contract import Contract
-from seg4eo_xr.testing import plain_contract
+from seg4eo_xr.testing import SENTINEL2_BANDS, plain_contract, synthetic_sentinel2
 
 
 def make_scene(crs: str, x: float, y: float, step: float) -> xr.DataArray:
@@ -79,3 +79,15 @@ def test_a_handful_of_pixels_says_nothing(recwarn):
     few[0, :5] = True
     check_values(np.full((2, 20, 20), 60_000), few, make_contract())
     assert not recwarn
+
+
+def test_sentinel_2s_other_convention_is_suspected():
+    scene = synthetic_sentinel2((64, 64), seed=3, nodata_wedge=False)[0]
+    darkest = tuple((scene.values.min(axis=(1, 2)) * 1e-4).tolist())
+    contract = plain_contract(
+        SENTINEL2_BANDS, ClassTable.from_codes([0, 1]), scale=(1e-4,) * 10, minimum=darkest
+    )
+    valid = np.ones((64, 64), bool)
+    check_values(scene.values, valid, contract)
+    with pytest.warns(ContractWarning, match=r"seem raised by 1000.*harmonize"):
+        check_values(scene.values + 1000, valid, contract)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import dask
@@ -8,14 +9,14 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from rasterio.features import rasterize
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
 
+from seg4eo_xr.scenes.class_files import write_classes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.open import open_scene
-from seg4eo_xr.testing import chunkings, raising_scheduler, synthetic_sentinel2
+from seg4eo_xr.testing import raising_scheduler, synthetic_sentinel2
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 real_data = pytest.mark.real_data
@@ -103,28 +104,6 @@ class TestRasters:
 
 
 class TestVectors:
-    @given(chunkings(60), chunkings(80), st.integers(0, 2**32 - 1))
-    @settings(max_examples=20, deadline=None)
-    def test_labels_do_not_depend_on_chunks(self, rows, cols, seed):
-        draw = np.random.default_rng(seed)
-        shapes = [
-            shapely.Point(LEFT + 800 * x, TOP - 600 * y).buffer(20 + 150 * r, quad_segs=3)
-            for x, y, r in draw.random((12, 3))
-        ]
-        codes = draw.integers(1, 9, 12)
-        features = gpd.GeoDataFrame({"code": codes}, geometry=shapes, crs="EPSG:32633")
-        scene = SCENE.chunk({"band": -1, "y": rows, "x": cols})
-        labels = open_labels(features, like=scene, column="code")
-        assert labels.chunks == (rows, cols)
-        whole = rasterize(
-            zip(shapes, codes.tolist(), strict=True),
-            out_shape=(60, 80),
-            fill=255,
-            transform=SCENE.rio.transform(),
-            dtype="uint8",
-        )
-        assert np.array_equal(labels.compute(scheduler="sync"), whole)
-
     def test_inside_and_outside(self, fields):
         labels = open_labels(fields, like=SCENE)
         assert ClassTable.from_attrs(labels.attrs).codes == (0, 1)
@@ -146,18 +125,6 @@ class TestVectors:
         assert (labels == 2).sum() == 500
         # features whose class is unknown are unlabelled, not background
         assert (labels == 255).sum() == 64
-
-    def test_later_features_lie_on_top(self):
-        two = _features(_square(0, 0, 20, code=1), _square(0, 0, 10, code=2))
-        labels = open_labels(two, like=SCENE, column="code")
-        assert (labels == 2).sum() == 100
-
-    def test_codes_beyond_a_byte_take_two(self, fields):
-        labels = open_labels(fields.assign(code=[300, -2, 300, 1]), like=SCENE, column="code")
-        assert labels.dtype == np.int16
-        assert np.unique(labels).tolist() == [-2, 1, 255, 300]
-        with pytest.raises(ValueError, match="16 bits"):
-            open_labels(fields.assign(code=70000), like=SCENE, column="code")
 
     @pytest.mark.parametrize("suffix", ["gpkg", "geojson", "shp", "parquet", "fgb"])
     @pytest.mark.filterwarnings("ignore:.*GeoDataFrame.*:FutureWarning")
@@ -221,10 +188,156 @@ def test_real_buildings_equal_their_mask(chunks):
     assert np.array_equal(burned, mask)
 
 
+def _warped_whole(labels, like, resampling, ignore=255):
+    whole = np.full(like.shape[-2:], ignore, labels.dtype)
+    reproject(
+        labels.values,
+        whole,
+        src_transform=labels.rio.transform(),
+        src_crs=labels.rio.crs,
+        dst_transform=like.rio.transform(),
+        dst_crs=like.rio.crs,
+        src_nodata=ignore,
+        dst_nodata=ignore,
+        resampling=Resampling[resampling],
+    )
+    return whole
+
+
+class TestWarping:
+    @pytest.mark.parametrize("resampling", ["nearest", "mode"])
+    @pytest.mark.parametrize("chunks", [None, {"y": 17, "x": 31}])
+    def test_labels_of_another_crs_equal_one_reprojection(self, resampling, chunks):
+        away = LABELS.rio.reproject("EPSG:3035", resolution=23, nodata=255)
+        scene = SCENE if chunks is None else SCENE.chunk(chunks)
+        labels = open_labels(away, like=scene, warp=True, warp_resampling=resampling)
+        assert np.array_equal(labels, _warped_whole(away, SCENE, resampling))
+        assert (labels == LABELS).mean() > 0.5
+        assert labels.rio.transform() == SCENE.rio.transform()
+        assert ClassTable.from_attrs(labels.attrs) == ClassTable.from_attrs(LABELS.attrs)
+        if chunks:
+            assert labels.chunks == scene.chunks[1:]
+
+    def test_pixels_outside_the_labels_are_ignored(self):
+        part = LABELS[10:30, 20:50].chunk(7)
+        labels = open_labels(part, like=SCENE.chunk(25), warp=True)
+        expected = np.full((60, 80), 255)
+        expected[10:30, 20:50] = part
+        assert np.array_equal(labels, expected)
+
+    def test_labels_on_the_grid_stay_as_they_are(self):
+        assert open_labels(LABELS, like=SCENE, warp=True).identical(LABELS)
+
+    def test_building_reads_nothing(self, tmp_path):
+        LABELS[5:].rio.to_raster(tmp_path / "labels.tif")
+        with dask.config.set(scheduler=raising_scheduler):
+            one, two = (
+                open_labels(tmp_path / "labels.tif", like=SCENE.chunk(), warp=True)
+                for _ in range(2)
+            )
+        assert one.data.name == two.data.name
+
+    def test_every_step_travels_to_other_processes(self):
+        table = ClassTable.from_attrs(LABELS.attrs)
+        options = {"warp": True, "ignore_border": 1, "unlabelled": (0,), "classes": table}
+        labels = open_labels(LABELS[5:].chunk(20), like=SCENE.chunk(16), **options)
+        assert pickle.loads(pickle.dumps(labels)).identical(labels.compute())
+
+    def test_labels_elsewhere_are_refused(self):
+        away = LABELS.assign_coords(x=LABELS.x + 5000)
+        with pytest.raises(ValueError, match=r"do not overlap.*EPSG:32633"):
+            open_labels(away.drop_vars("spatial_ref").rio.write_crs(32633), like=SCENE, warp=True)
+
+
+class TestClasses:
+    def test_codes_without_a_label_leave_the_labels_and_the_table(self):
+        labels = open_labels(LABELS, like=SCENE, unlabelled=(0, 2))
+        assert np.array_equal(labels, LABELS.where(~LABELS.isin([0, 2]), 255))
+        assert set(ClassTable.from_attrs(labels.attrs).codes).isdisjoint({0, 2})
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+    def test_codes_outside_a_given_table_are_named(self, dtype):
+        codes = LABELS.where(LABELS != 1, 7).astype(dtype)
+        if dtype == np.int16:
+            codes = codes.where(codes != 2, -4).astype(dtype)
+        found = sorted({int(code) for code in np.unique(codes)} - {0, 255, 3, 4, 5})
+        table = ClassTable.from_codes([0, 3, 4, 5])
+        lazy = open_labels(codes.chunk(20), like=SCENE, classes=table)
+        with pytest.raises(ValueError, match=re.escape(f"class codes {found[:1]}"[:-1])):
+            lazy.compute()
+        unlabelled = open_labels(codes, like=SCENE, classes=table, unlabelled=tuple(found))
+        assert ClassTable.from_attrs(unlabelled.attrs) == table
+
+    def test_a_table_of_wide_codes_widens_the_labels(self):
+        labels = open_labels(LABELS, like=SCENE, classes=ClassTable.from_codes([*range(9), 300]))
+        assert labels.dtype == np.int16
+        assert np.array_equal(labels, LABELS)
+
+    def test_a_file_of_classes_names_them(self, tmp_path):
+        table = ClassTable.from_codes(range(9), [f"cover {i}" for i in range(9)])
+        write_classes(table, tmp_path / "classes.csv")
+        labels = open_labels(LABELS, like=SCENE, classes=tmp_path / "classes.csv")
+        assert ClassTable.from_attrs(labels.attrs) == table
+
+    def test_category_names_of_a_file_become_its_classes(self, tmp_path):
+        path = tmp_path / "labels.tif"
+        LABELS.drop_attrs(deep=False).rio.to_raster(path)
+        assert ClassTable.from_attrs(open_labels(path).attrs) is None
+        names = "".join(f"<Category>cover {i}</Category>" for i in range(6))
+        path.with_suffix(".tif.aux.xml").write_text(
+            f"<PAMDataset><PAMRasterBand band='1'><CategoryNames>{names}</CategoryNames>"
+            "</PAMRasterBand></PAMDataset>"
+        )
+        table = ClassTable.from_attrs(open_labels(path, unlabelled=(0,)).attrs)
+        assert table.codes == (1, 2, 3, 4, 5)
+        assert table.names[0] == "cover 1"
+
+
+class TestBorders:
+    @pytest.mark.parametrize("chunks", [None, 7, 64])
+    def test_rasters_and_vectors_lose_their_borders_alike(self, fields, chunks):
+        scene = SCENE if chunks is None else SCENE.chunk(chunks)
+        burned = open_labels(fields, like=scene, column="code", background=0)
+        thinned = open_labels(fields, like=scene, column="code", background=0, ignore_border=2)
+        assert thinned.chunks == burned.chunks
+        again = open_labels(burned, like=scene, ignore_border=2)
+        assert np.array_equal(thinned, again)
+        # a field of 10 × 10 px keeps 6 × 6, and the land around loses 14 × 14
+        assert (thinned[3:17, 3:17] != 255).sum() == 36
+        assert (thinned == 3).sum() == 36
+
+
+def test_metres_called_degrees_are_told(fields):
+    metres = LABELS.drop_vars("spatial_ref").rio.write_crs("EPSG:4326")
+    for warp in (False, True):
+        with pytest.raises(ValueError, match=r"EPSG:4326.*degrees.*look like metres"):
+            open_labels(metres, like=SCENE, warp=warp)
+    with pytest.raises(ValueError, match=r"EPSG:4326.*look like metres.*set_crs"):
+        open_labels(fields.set_crs("EPSG:4326", allow_override=True), like=SCENE)
+    with pytest.raises(ValueError, match=r"the scene claim.*look like metres"):
+        open_labels(fields, like=SCENE.drop_vars("spatial_ref").rio.write_crs("EPSG:4326"))
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match=r"colum.*did you mean 'column'"):
+        open_labels(LABELS, colum="class")
+
+
 @real_data
 @needs_data
-def test_real_labels_of_another_crs_are_refused():
+class TestRealLabelsOfAnotherGrid:
     folder = DATA / "lataseno_s2_clc"
-    scene = open_scene(folder / "s2_lataseno_ex.tif")
-    with pytest.raises(ValueError, match=r"EPSG:3067.*EPSG:25835"):
-        open_labels(folder / "clc_2018_lataseno.tif", like=scene)
+
+    def test_they_are_refused(self):
+        scene = open_scene(self.folder / "s2_lataseno_ex.tif")
+        with pytest.raises(ValueError, match=r"EPSG:3067.*EPSG:25835"):
+            open_labels(self.folder / "clc_2018_lataseno.tif", like=scene)
+
+    @pytest.mark.parametrize("resampling", ["nearest", "mode"])
+    def test_warped_on_request_they_equal_one_reprojection(self, resampling):
+        source = self.folder / "clc_2018_lataseno.tif"
+        scene = open_scene(self.folder / "s2_lataseno_ex.tif", chunks=100)
+        labels = open_labels(source, like=scene, warp=True, warp_resampling=resampling)
+        assert labels.chunks == scene.chunks[1:]
+        assert np.array_equal(labels, _warped_whole(open_labels(source), scene, resampling))
+        assert len(np.unique(labels)) >= 15

@@ -186,8 +186,12 @@ class TestArrays:
             open_scene(scene[:, ::-1])
         with pytest.raises(ValueError, match="uneven x"):
             open_scene(scene.isel(x=[0, 1, 5]))
-        with pytest.raises(ValueError, match="dimensions"):
+        with pytest.raises(ValueError, match=r"2 dates.*isel\(time=0\).*scenes_of.*composite"):
             open_scene(scene.expand_dims(time=2))
+        with pytest.raises(ValueError, match="time series of 3 dates"):
+            open_scene(scene[0].drop_vars("band").expand_dims(time=3))
+        with pytest.raises(ValueError, match=r"dimensions.*orbit"):
+            open_scene(scene.expand_dims(orbit=2))
         with pytest.raises(ValueError, match="empty"):
             open_scene(scene[:, :0])
         with pytest.raises(TypeError, match="int"):

@@ -1,0 +1,141 @@
+"""Bands of a scene: their names, scaling and nodata, picked, renamed and stacked."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def band_names_of(scene: xr.DataArray) -> list[str]:
+    """Names of a scene's bands, in order."""
+    return [str(name) for name in scene["band"].values]
+
+
+def band_scaling(scene: xr.DataArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Scale and offset a band: physical value = stored number × scale + offset.
+
+    They come from the attributes ``scales`` and ``offsets``, or ``scale_factor`` and
+    ``add_offset``; 1 and 0 where there are none. Where ``long_name`` lists band names, the numbers
+    belong to those names, so that they stay right after ``scene.sel(band=[...])``.
+
+    Returns
+    -------
+    scales, offsets : tuple of float
+        One number a band.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer numbers than bands.
+    """
+    return (
+        _numbers_by_band(scene, ("scales", "scale_factor"), 1.0),
+        _numbers_by_band(scene, ("offsets", "add_offset"), 0.0),
+    )
+
+
+def _numbers_by_band(
+    scene: xr.DataArray, keys: tuple[str, str], default: float
+) -> tuple[float, ...]:
+    names = band_names_of(scene)
+    value = next((scene.attrs[key] for key in keys if scene.attrs.get(key) is not None), default)
+    numbers = [float(number) for number in np.atleast_1d(value)]
+    described = scene.attrs.get("long_name")
+    if len(set(numbers)) == 1:
+        return tuple(numbers[:1] * len(names))
+    if isinstance(described, (tuple, list)) and len(described) == len(numbers):
+        by_name = dict(zip(map(str, described), numbers, strict=True))
+        if set(names) <= set(by_name):
+            return tuple(by_name[name] for name in names)
+    if len(numbers) != len(names):
+        raise ValueError(
+            f"the attribute {keys[0]} has {len(numbers)} numbers for {len(names)} bands; set one "
+            "number a band, as in scene.attrs['scales'] = (0.0001,) * 10"
+        )
+    return tuple(numbers)
+
+
+def select_bands(scene: xr.DataArray, bands: Sequence[str]) -> xr.DataArray:
+    """Pick bands by name, in the given order.
+
+    Raises
+    ------
+    ValueError
+        If a band is missing or wanted twice.
+    """
+    names = band_names_of(scene)
+    missing = [band for band in bands if band not in names]
+    if missing:
+        close = get_close_matches(missing[0], names, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"bands {missing} are not in the scene, which has {names}{hint}")
+    if len(set(bands)) != len(bands):
+        raise ValueError(f"each band can be taken once, got {list(bands)}")
+    positions = [names.index(band) for band in bands]
+    scales, offsets = band_scaling(scene)
+    picked = scene.isel(band=positions)
+    return with_band_attrs(picked, [scales[i] for i in positions], [offsets[i] for i in positions])
+
+
+def with_names(scene: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
+    """Give all bands new names."""
+    if isinstance(names, str) or len(names) != scene.sizes["band"]:
+        raise ValueError(f"band_names needs {scene.sizes['band']} names, got {names!r}")
+    require_distinct(names)
+    scales, offsets = band_scaling(scene)
+    return with_band_attrs(scene.assign_coords(band=list(names)), scales, offsets)
+
+
+def require_distinct(names: Sequence[str]) -> None:
+    """Raise ValueError where two bands bear one name."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"band names must differ from each other, got {list(names)}")
+
+
+def with_band_attrs(
+    scene: xr.DataArray, scales: Sequence[float], offsets: Sequence[float]
+) -> xr.DataArray:
+    """Write scaling, and names as rioxarray writes them into files, into the attributes."""
+    attrs: dict[str, object] = {"long_name": tuple(band_names_of(scene))}
+    if any(scale != 1 for scale in scales) or any(offsets):
+        attrs |= {"scales": tuple(scales), "offsets": tuple(offsets)}
+    return scene.assign_attrs(attrs)
+
+
+def with_nodata(scene: xr.DataArray, nodata: float) -> xr.DataArray:
+    """Mark a stored number as missing data."""
+    try:
+        marked: xr.DataArray = scene.rio.write_nodata(nodata)
+    except (OverflowError, ValueError) as error:
+        raise ValueError(
+            f"nodata {nodata} cannot be stored in {scene.dtype}; give a number of that dtype"
+        ) from error
+    return marked
+
+
+def nodata_text(scene: xr.DataArray) -> str:
+    """What a scene says of missing data, for messages."""
+    return "no nodata value" if scene.rio.nodata is None else f"nodata {scene.rio.nodata}"
+
+
+def stack_bands(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> xr.DataArray:
+    """One scene of the bands of several on one grid."""
+    require_distinct(names)
+    stack = xr.concat(
+        scenes,
+        "band",
+        combine_attrs="override",
+        join="override",
+        coords="minimal",
+        compat="override",
+    )
+    scalings = [band_scaling(scene) for scene in scenes]
+    scales = [scale for found, _ in scalings for scale in found]
+    offsets = [offset for _, found in scalings for offset in found]
+    return with_band_attrs(stack.assign_coords(band=list(names)), scales, offsets)

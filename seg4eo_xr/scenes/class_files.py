@@ -1,0 +1,342 @@
+"""Class tables in files: CSV, QGIS styles, colour maps, and what rasters say of their codes."""
+
+from __future__ import annotations
+
+import csv
+import re
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from seg4eo_xr.scenes.classes import ClassTable, default_color
+from seg4eo_xr.scenes.rasters import is_remote, require_local_path
+from seg4eo_xr.staging import commit, staging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from os import PathLike
+
+    # Code, name and colour; the last two may be missing.
+    Row = tuple[int, str | None, str | None]
+
+_COLUMNS = {
+    "code": ("code", "value", "class_id", "class_value", "id", "number"),
+    "name": ("name", "label", "class_name", "class", "description", "title"),
+    "color": ("color", "colour", "hex", "rgb"),
+    "red": ("red", "r"),
+    "green": ("green", "g"),
+    "blue": ("blue", "b"),
+}
+_KINDS = (
+    "expected a CSV with the columns code, name and color, a QGIS style (.qml), a colour map of "
+    "QGIS or GDAL (.txt, .clr), or a raster with category names or a colour table"
+)
+
+
+def read_classes(path: str | PathLike[str]) -> ClassTable:
+    r"""Read a class table from a file.
+
+    Parameters
+    ----------
+    path
+        - ``.csv``: the columns ``code``, ``name`` and ``color`` (or ``value``, ``label``,
+          ``colour``; or ``red``, ``green`` and ``blue``), between commas, semicolons or tabs.
+          Names and colours may be missing.
+        - ``.qml``: a style of QGIS, of a raster with a palette or of vectors with categories.
+          Categories of names get the codes 1..N in the order of the style.
+        - ``.txt``, ``.clr``: a colour map of QGIS, GDAL or Esri, a line ``code red green blue``
+          each, perhaps with opacity and name.
+        - A raster: its attribute table or category names and its colour table. Without names those
+          codes are classes that have a colour other than black.
+
+    Returns
+    -------
+    ClassTable
+        Codes in ascending order.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If the file is missing or unreadable.
+    ValueError
+        If it holds no classes, a code twice, or a line that cannot be understood.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp(), "classes.csv")
+    >>> _ = path.write_text("value;label\n311;broad-leaved forest\n111;urban fabric\n")
+    >>> read_classes(path).names
+    ('urban fabric', 'broad-leaved forest')
+    """
+    require_local_path(str(path), "class table")
+    what = f"the class table {str(path)!r}"
+    suffix = Path(path).suffix.lower()
+    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".qml": _qml_rows}
+    readers |= {".txt": _color_map_rows, ".clr": _color_map_rows}
+    if suffix in readers:
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{what} is not a text in UTF-8 ({error}); save it as such") from error
+        rows = list(readers[suffix](text, what))
+    else:
+        rows = _raster_rows(path, what)
+    if not rows:
+        raise ValueError(f"{what} holds no class; {_KINDS}")
+    return _table(rows, what)
+
+
+def write_classes(table: ClassTable, path: str | PathLike[str]) -> Path:
+    """Write a class table as a CSV with the columns ``code``, ``name`` and ``color``.
+
+    Parameters
+    ----------
+    table
+        The classes.
+    path
+        Where the file goes; what stands there is replaced.
+
+    Returns
+    -------
+    Path
+        Where the file is; `read_classes` gives the same table.
+    """
+    path = Path(path)
+    with staging(path, overwrite=True) as folder:
+        unfinished = folder / "classes.csv"
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("code", "name", "color"))
+            writer.writerows(zip(table.codes, table.names, table.colors, strict=True))
+        commit(unfinished, path)
+    return path
+
+
+def named_classes(path: str | Path) -> ClassTable | None:
+    """Class table of a raster that names its codes; None where it does not, or not fully.
+
+    A colour table alone does not say which codes are classes, so it makes none.
+    """
+    if is_remote(path):
+        return None  # a second look at a remote file is slow
+    what = f"the raster {str(path)!r}"
+    rows = [row for row in _raster_rows(path, what) if row[1]]
+    try:
+        return _table(rows, what) if rows else None
+    except ValueError:
+        return None
+
+
+def _table(rows: Sequence[Row], what: str) -> ClassTable:
+    ordered = sorted(rows, key=lambda row: row[0])
+    codes = [code for code, _, _ in ordered]
+    twice = sorted({code for code in codes if codes.count(code) > 1})
+    if twice:
+        raise ValueError(f"{what} holds the codes {twice} more than once; a code is one class")
+    try:
+        return ClassTable.from_codes(
+            codes,
+            [name or f"class {code}" for code, name, _ in ordered],
+            [color or default_color(index) for index, (_, _, color) in enumerate(ordered)],
+        )
+    except ValueError as error:
+        raise ValueError(f"{what} makes no class table: {error}") from error
+
+
+def _csv_rows(text: str, what: str) -> Iterator[Row]:
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    fields = {field.strip().lower(): field for field in reader.fieldnames or () if field}
+    column = {
+        key: next((fields[name] for name in names if name in fields), None)
+        for key, names in _COLUMNS.items()
+    }
+    if column["code"] is None:
+        raise ValueError(
+            f"{what} has the columns {list(fields)}, but needs one of {list(_COLUMNS['code'])} for "
+            "the codes"
+        )
+    for row in reader:
+        cells = {key: (row.get(name) or "").strip() for key, name in column.items() if name}
+        if not any(cells.values()):
+            continue
+        place = f"{what}, line {reader.line_num}"
+        channels = [cells.get(key, "") for key in ("red", "green", "blue")]
+        color = cells.get("color") or (",".join(channels) if all(channels) else "")
+        yield (
+            _code(cells["code"], place),
+            cells.get("name") or None,
+            _color(color, place) if color else None,
+        )
+
+
+def _code(text: str, place: str) -> int:
+    if not re.fullmatch(r"[+-]?\d+(\.0*)?", text):
+        raise ValueError(f"{place}: a class code is a whole number, got {text!r}")
+    return int(float(text))
+
+
+def _color(text: str, place: str) -> str:
+    """Colour as ``#rrggbb``, from that, with opacity too, or from numbers 0..255."""
+    lowered = text.strip().lower()
+    if re.fullmatch(r"#?[0-9a-f]{6}", lowered):
+        return f"#{lowered.removeprefix('#')}"
+    if re.fullmatch(r"#[0-9a-f]{8}", lowered):
+        # QGIS and CSS both write opacity, the one before and the other behind
+        raise ValueError(f"{place}: write colours as '#rrggbb', without opacity, got {text!r}")
+    numbers = re.findall(r"\d+", lowered)
+    if re.match(r"\s*(rgba?\()?\s*\d+\s*[, ]\s*\d+\s*[, ]\s*\d+", lowered):
+        channels = [int(number) for number in numbers[:3]]
+        if max(channels) <= 255:
+            return "#{:02x}{:02x}{:02x}".format(*channels)
+    raise ValueError(f"{place}: a colour is '#rrggbb' or 'red,green,blue' of 0..255, got {text!r}")
+
+
+def _qml_rows(text: str, what: str) -> Iterable[Row]:
+    root = _parsed(text, what)
+    entries = root.findall(".//colorPalette/paletteEntry")
+    if entries:
+        return [
+            (
+                _code(entry.get("value", ""), what),
+                (entry.get("label") or "").strip() or None,
+                _color(entry.get("color", ""), what),
+            )
+            for entry in entries
+        ]
+    renderer = root.find(".//renderer-v2[@type='categorizedSymbol']")
+    if renderer is None:
+        raise ValueError(
+            f"{what} is a style without classes; in QGIS choose 'Paletted/Unique values' for a "
+            "raster or 'Categorized' for vectors, and save the style again"
+        )
+    return _categories(renderer, what)
+
+
+def _categories(renderer: ElementTree.Element, what: str) -> list[Row]:
+    colors = {
+        symbol.get("name"): _symbol_color(symbol, what)
+        for symbol in renderer.findall("./symbols/symbol")
+    }
+    found = [
+        (value, (category.get("label") or "").strip(), colors.get(category.get("symbol")))
+        for category in renderer.findall("./categories/category")
+        # the category of all other values has none
+        if (value := (category.get("value") or "").strip()) not in ("", "NULL")
+    ]
+    if all(re.fullmatch(r"[+-]?\d+", value) for value, _, _ in found):
+        return [(int(value), label or None, color) for value, label, color in found]
+    # the values are what the column holds, so they are the names
+    return [(number, value, color) for number, (value, _, color) in enumerate(found, start=1)]
+
+
+def _symbol_color(symbol: ElementTree.Element, what: str) -> str | None:
+    for path, key in (
+        ("./layer//Option[@name='color']", "value"),
+        ("./layer/prop[@k='color']", "v"),
+    ):
+        option = symbol.find(path)
+        if option is not None:
+            return _color(option.get(key, ""), what)
+    return None
+
+
+def _parsed(text: str, what: str) -> ElementTree.Element:
+    """Parse XML; entities, with which a small file grows without end, are refused."""
+    if re.search(r"<!ENTITY|<!DOCTYPE[^>]*\[", text, re.IGNORECASE):
+        raise ValueError(f"{what} declares XML entities, which no style needs; it is not read")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{what} is no valid XML: {error}") from error
+
+
+def _color_map_rows(text: str, what: str) -> Iterator[Row]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#") or line.upper().startswith(("INTERPOLATION", "NV")):
+            continue
+        place = f"{what}, line {number}"
+        # names may hold blanks and commas, so only the numbers before them are cut apart
+        match = re.match(
+            r"([+-]?\d+(?:\.0*)?)[\s,:]+(\d+)[\s,:]+(\d+)[\s,:]+(\d+)(?:[\s,:]+(\d+)(?=[\s,:]|$))?"
+            r"[\s,:]*(.*)$",
+            line,
+        )
+        if match is None:
+            raise ValueError(
+                f"{place}: expected 'code red green blue', perhaps with opacity and name, got "
+                f"{line!r}"
+            )
+        code, red, green, blue, _, name = match.groups()
+        yield _code(code, place), name.strip() or None, _color(f"{red},{green},{blue}", place)
+
+
+def _raster_rows(path: str | PathLike[str], what: str) -> list[Row]:
+    """Codes, names and colours that a raster holds, read by GDAL into the XML of a VRT."""
+    import rasterio.shutil
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # classes lie nowhere
+        vrt = Path(folder, "raster.vrt")
+        try:
+            with rasterio.open(path) as raster:
+                rasterio.shutil.copy(raster, str(vrt), driver="VRT")
+        except RasterioError as error:
+            raise OSError(f"cannot read {what}: {error}; {_KINDS}") from error
+        band = _parsed(vrt.read_text(encoding="utf-8"), what).find("./VRTRasterBand")
+    if band is None:
+        return []
+    colors = {
+        code: "#{:02x}{:02x}{:02x}".format(*(int(entry.get(c, "0")) for c in ("c1", "c2", "c3")))
+        for code, entry in enumerate(band.findall("./ColorTable/Entry"))
+    }
+    names = _attribute_table(band.find("./GDALRasterAttributeTable"))
+    names = names or _attribute_table(_sidecar_table(path, what))
+    if not names:
+        listed = enumerate(band.findall("./CategoryNames/Category"))
+        names = {code: (node.text or "").strip() for code, node in listed}
+    nodata = band.findtext("./NoDataValue")
+    return [
+        (code, names.get(code) or None, colors.get(code))
+        for code in sorted(names or colors)
+        if (names.get(code) if names else colors[code] != "#000000") and str(code) != nodata
+    ]
+
+
+def _sidecar_table(path: str | PathLike[str], what: str) -> ElementTree.Element | None:
+    """Attribute table that GDAL keeps in a file beside the raster."""
+    sidecar = Path(f"{path}.aux.xml")
+    if is_remote(str(path)) or not sidecar.is_file():
+        return None
+    return _parsed(sidecar.read_text(encoding="utf-8"), what).find(".//GDALRasterAttributeTable")
+
+
+# What GDAL's numbers for the use of a column mean.
+_NAME_USE, _VALUE_USES = "2", ("5", "3")
+
+
+def _attribute_table(table: ElementTree.Element | None) -> dict[int, str]:
+    """Names by code of GDAL's raster attribute table."""
+    if table is None:
+        return {}
+    columns = [
+        (field.findtext("Usage", ""), field.findtext("Name", "").strip().lower())
+        for field in table.findall("FieldDefn")
+    ]
+
+    def position(uses: Sequence[str], names: Sequence[str]) -> int | None:
+        ranked = [i for use in uses for i, column in enumerate(columns) if column[0] == use]
+        ranked += [i for name in names for i, column in enumerate(columns) if column[1] == name]
+        return ranked[0] if ranked else None
+
+    value, name = position(_VALUE_USES, _COLUMNS["code"]), position([_NAME_USE], _COLUMNS["name"])
+    if value is None or name is None:
+        return {}
+    rows = [[cell.text or "" for cell in row.findall("F")] for row in table.findall("Row")]
+    return {int(float(row[value])): row[name].strip() for row in rows}

@@ -1,0 +1,207 @@
+"""From the attributes of vector features to class codes, one table for one file or several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.vectors import read_vector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import geopandas as gpd
+
+    from seg4eo_xr.scenes.label_options import LabelOptions
+
+
+@dataclass(frozen=True)
+class Coding:
+    """Which code each feature burns, and which stands where there is none.
+
+    Parameters
+    ----------
+    codes
+        A code for each feature, int64.
+    background
+        Code of pixels outside all features.
+    classes
+        The classes that both stand for.
+    """
+
+    codes: np.ndarray
+    background: int
+    classes: ClassTable
+
+
+def code_features(
+    features: gpd.GeoDataFrame, what: str, options: LabelOptions, classes: ClassTable | None
+) -> Coding:
+    """Choose the codes of features by their column, or one for all where no column is named.
+
+    Parameters
+    ----------
+    features
+        The features.
+    what
+        What error messages call them.
+    options
+        Column, background and codes without a label.
+    classes
+        Gives names their codes, and says which codes there are. By default numbers are codes, and
+        names get the codes 1..N in alphabetical order.
+
+    Raises
+    ------
+    ValueError
+        If the column is missing, holds fractions or no value, or a class is not in the table.
+    """
+    if options.column is None:
+        outside = 0 if options.background is None else options.background
+        codes = np.ones(len(features), np.int64)
+        names = {outside: "background", 1: str(features.attrs.get("name", "labelled"))}
+    else:
+        outside = options.ignore if options.background is None else options.background
+        values = column_of(features, options.column, what)
+        codes, names = _codes_of_column(values, what, options.ignore, classes)
+        if options.background is not None:
+            names = {outside: "background", **names}
+    codes = np.where(np.isin(codes, list(options.no_label)), options.ignore, codes)
+    outside = options.ignore if outside in options.no_label else outside
+    kept = sorted(set(names) - options.no_label)
+    if not kept:
+        raise ValueError(
+            f"{what} name no class: the column {options.column!r} holds only missing values"
+        )
+    if classes is None:
+        return Coding(codes, outside, ClassTable.from_codes(kept, [names[code] for code in kept]))
+    unknown = [code for code in kept if code not in classes.codes]
+    if unknown:
+        raise ValueError(
+            f"{what} hold the class codes {unknown}, which are not in the class table "
+            f"{list(classes.codes)}; add them to the table, or name them in unlabelled="
+        )
+    return Coding(codes, outside, classes)
+
+
+def column_of(features: gpd.GeoDataFrame, column: str, what: str) -> Any:
+    """Take a column of features as a pandas Series; an error lists the columns there are."""
+    if column not in features.columns:
+        known = [str(name) for name in features.columns if name != features.geometry.name]
+        raise ValueError(f"{what} have no column {column!r}; the columns are {known}")
+    return features[column]
+
+
+def _codes_of_column(
+    column: Any, what: str, ignore: int, classes: ClassTable | None
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Code of each feature, and the names of the codes; missing values are ignored."""
+    missing = column.isna().to_numpy()
+    present = column[~missing]
+    codes = np.full(len(column), ignore, np.int64)
+    numbers = whole_numbers(present, what)
+    if numbers is not None:
+        codes[~missing] = numbers
+        return codes, {int(code): f"class {int(code)}" for code in np.unique(numbers)}
+    texts = [str(text).strip() for text in present]
+    table = _table_of_names(texts) if classes is None else classes
+    code_of = dict(zip(table.names, table.codes, strict=True))
+    unknown = sorted(set(texts) - set(code_of))
+    if unknown:
+        raise ValueError(
+            f"the column {column.name!r} of {what} holds the classes {unknown}, which are not in "
+            f"the class table {list(table.names)}; add them to the table, or rename them"
+        )
+    codes[~missing] = [code_of[text] for text in texts]
+    return codes, {code_of[text]: text for text in set(texts)}
+
+
+def whole_numbers(values: Any, what: str) -> np.ndarray | None:
+    """Values of a column as int64, ``None`` where they are names; texts of digits are numbers.
+
+    Raises
+    ------
+    ValueError
+        If the numbers are fractions.
+    """
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        return None
+    if (numbers % 1 != 0).any():
+        raise ValueError(
+            f"the column {values.name!r} of {what} holds fractions, but class codes are whole "
+            "numbers or names"
+        )
+    return numbers.astype(np.int64)
+
+
+def _table_of_names(names: Sequence[str]) -> ClassTable:
+    ordered = sorted(set(names))
+    if not ordered:
+        # a column of nothing but missing values; the caller says so
+        return ClassTable.from_codes([1])
+    return ClassTable.from_codes(range(1, len(ordered) + 1), ordered)
+
+
+def common_classes(
+    sources: Sequence[str | Path | gpd.GeoDataFrame], column: str, *, layer: str | None = None
+) -> ClassTable:
+    """Make one class table for several vector files, so that a name has one code in all of them.
+
+    Parameters
+    ----------
+    sources
+        Vector files or GeoDataFrames.
+    column
+        Their column that holds the class: whole numbers are codes, names get the codes 1..N in
+        alphabetical order.
+    layer
+        Layer of the files; the first by default.
+
+    Returns
+    -------
+    ClassTable
+        For the argument ``classes`` of `open_labels`.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If a file is missing or unreadable.
+    ValueError
+        If a file lacks the column, none has a class, or some hold numbers and some names.
+
+    Examples
+    --------
+    >>> import geopandas as gpd
+    >>> from shapely import Point
+    >>> north = gpd.GeoDataFrame({"crop": ["wheat", "maize"]}, geometry=[Point(0, 0)] * 2)
+    >>> south = gpd.GeoDataFrame({"crop": ["wheat", "rye"]}, geometry=[Point(0, 0)] * 2)
+    >>> common_classes([north, south], "crop").names
+    ('maize', 'rye', 'wheat')
+    """
+    codes: set[int] = set()
+    names: set[str] = set()
+    for number, source in enumerate(sources, start=1):
+        named = isinstance(source, str) or hasattr(source, "__fspath__")
+        what = f"labels {str(source)!r}" if named else f"labels no. {number}"
+        features = read_vector(source, layer=layer) if named else source
+        present = column_of(features, column, what).dropna()
+        numbers = whole_numbers(present, what)
+        if numbers is None:
+            names.update(str(text).strip() for text in present)
+        else:
+            codes.update(numbers.tolist())
+    if codes and names:
+        raise ValueError(
+            f"the column {column!r} holds codes, such as {min(codes)}, in some of the "
+            f"{len(sources)} sources and names, such as {min(names)!r}, in others; bring it into "
+            "one form"
+        )
+    if not codes and not names:
+        raise ValueError(f"the column {column!r} names no class in any of {len(sources)} sources")
+    return ClassTable.from_codes(sorted(codes)) if codes else _table_of_names(sorted(names))

@@ -1,0 +1,98 @@
+"""Arrays and datasets brought into the form of a scene: order, names, CRS, transform, scaling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seg4eo_xr.scenes.bands import (
+    band_scaling,
+    nodata_text,
+    stack_bands,
+    with_band_attrs,
+    with_nodata,
+)
+from seg4eo_xr.scenes.grid import (
+    as_band_y_x,
+    grid_transform,
+    missing_crs,
+    place,
+    require_real_dtype,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# rewritten by scene_of_array, so not copied from the source
+_OWN_ATTRS = {
+    *("scales", "offsets", "scale_factor", "add_offset"),
+    *(
+        "_FillValue",
+        "missing_value",
+        "nodata",
+        "grid_mapping",
+        "long_name",
+        "transform",
+        "AREA_OR_POINT",
+    ),
+}
+
+
+def scene_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
+    """Bring an array into the form of a scene."""
+    require_real_dtype([str(array.dtype)], what)
+    array = as_band_y_x(array, what)
+    crs = array.rio.crs
+    if crs is None:
+        raise ValueError(missing_crs(what))
+    transform = grid_transform(array, what)
+    array = array.assign_coords(band=_names_of_source(array))
+    scales, offsets = band_scaling(array)
+    nodata = array.rio.nodata
+    kept = {key: value for key, value in array.attrs.items() if key not in _OWN_ATTRS}
+    scene = place(array.variable.data, crs, transform).assign_attrs(kept)
+    scene = scene.assign_coords(band=array["band"].values)
+    scene = with_band_attrs(scene, scales, offsets)
+    return scene if nodata is None else with_nodata(scene, nodata)
+
+
+def _names_of_source(array: xr.DataArray) -> list[str]:
+    """Names that the source gives its bands, or ``band_1`` and so on."""
+    count = array.sizes["band"]
+    numbers = list(range(1, count + 1))
+    if "band" in array.coords:
+        given = array["band"].values
+        if given.dtype.kind in "UOT":
+            return [str(name) for name in given]
+        numbers = given.astype(np.int64).tolist()
+    described = array.attrs.get("long_name")
+    described = [described] if isinstance(described, str) else list(described or ())
+    found = [name or f"band_{number}" for name, number in zip(described, numbers, strict=False)]
+    if len(found) == count == len(set(found)):
+        return found
+    return [f"band_{number}" for number in numbers]
+
+
+def scene_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
+    """Bring a dataset of one 2-D variable a band into the form of a scene."""
+    planes = {str(name): array for name, array in dataset.data_vars.items() if array.ndim == 2}
+    if not planes:
+        raise ValueError(
+            f"{what} holds no 2-D variable that could be a band; its variables are "
+            f"{ {str(name): array.dims for name, array in dataset.data_vars.items()} }"
+        )
+    scenes = [
+        scene_of_array(_with_crs_of(dataset, array), f"variable {name!r} of {what}")
+        for name, array in planes.items()
+    ]
+    found = {name: nodata_text(scene) for name, scene in zip(planes, scenes, strict=True)}
+    if len(set(found.values())) > 1:
+        raise ValueError(f"the bands of {what} mark missing data differently: {found}")
+    return stack_bands(scenes, list(planes))
+
+
+def _with_crs_of(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
+    if array.rio.crs is None and dataset.rio.crs is not None:
+        array = array.rio.write_crs(dataset.rio.crs)
+    return array

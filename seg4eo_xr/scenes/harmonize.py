@@ -1,0 +1,289 @@
+"""Sentinel-2's two conventions of stored numbers, told apart and brought to one.
+
+Since processing baseline 04.00 (25 January 2022) all reflectances are stored 1000 higher. Scenes of
+both conventions look alike to every check of form, and a model that sees both learns neither.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from seg4eo_xr.scenes.bands import band_names_of, band_scaling, with_band_attrs
+from seg4eo_xr.scenes.naming import baseline_of_name, date_of_name
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import ArrayLike
+
+BOA_SHIFT = 1000
+_FIRST_SHIFTED = 4.0
+_FIRST_DAY = np.datetime64("2022-01-25")
+# Layers of a product that hold no reflectance and so no offset.
+_NO_REFLECTANCE = {"scl", "aot", "wvp", "tci", "visual", "cld", "snw", "cloud", "snow"}
+_APPLIED = "boa_offset_applied"
+_OFFSET_KEYS = ("boa_add_offset", "radio_add_offset")
+_BASELINE_KEYS = ("s2:processing_baseline", "processing_baseline", "sentinel:processing_baseline")
+_NAME_KEYS = ("s2:product_uri", "product_uri", "s2:product_id", "source")
+
+
+class OffsetWarning(UserWarning):
+    """Scenes seem to store reflectances by different conventions."""
+
+
+def stored_shift(metadata: Mapping[str, Any] | str | Path) -> int | None:
+    """By how much a Sentinel-2 product's numbers are raised, as its metadata say.
+
+    Parameters
+    ----------
+    metadata
+        Properties of a STAC item, tags of a file (``scene.attrs``), or the name of a product.
+
+    Returns
+    -------
+    int or None
+        1000 since baseline 04.00, 0 before it or where the offset was taken off already; None where
+        the metadata do not tell.
+
+    Examples
+    --------
+    >>> stored_shift({"s2:processing_baseline": "05.09"})
+    1000
+    >>> stored_shift({"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True})
+    0
+    >>> stored_shift("S2A_MSIL2A_20210603T101031_N0300_R022_T33UUP_20210603T120000")
+    0
+    """
+    if not isinstance(metadata, Mapping):
+        return _shift_of_baseline(baseline_of_name(metadata))
+    tags = {str(key).lower(): value for key, value in metadata.items()}
+    applied = [value for key, value in tags.items() if key.endswith(_APPLIED)]
+    if any(str(value).lower() in ("true", "1", "yes") for value in applied):
+        return 0
+    offsets = {
+        round(float(value))
+        for key, value in tags.items()
+        if any(key.startswith(start) for start in _OFFSET_KEYS) and value is not None
+    }
+    if len(offsets) == 1:
+        return -offsets.pop()
+    for key in _BASELINE_KEYS:
+        if tags.get(key) is not None:
+            return _shift_of_baseline(float(str(tags[key]).lstrip("Nn")))
+    found = (baseline_of_name(str(tags[key])) for key in _NAME_KEYS if tags.get(key))
+    return next((_shift_of_baseline(baseline) for baseline in found if baseline), None)
+
+
+def harmonize(
+    scene: xr.DataArray,
+    metadata: Mapping[str, Any] | str | Path | None = None,
+    *,
+    shift: int | None = None,
+) -> xr.DataArray:
+    """Bring a Sentinel-2 scene to the numbers of before 2022, lazily: reflectance × 10000.
+
+    The offset that the scene itself states, as ``offsets`` of -0.1 at ``scales`` of 0.0001, is
+    moved into the numbers, so that physical values stay; otherwise `metadata` tell of it. Doing it
+    twice changes nothing.
+
+    Parameters
+    ----------
+    scene
+        Stored integers ``(band, y, x)`` or ``(time, band, y, x)``.
+    metadata
+        What tells the convention, as in `stored_shift`; by default the scene's attributes, and then
+        the name of its file.
+    shift
+        Number to take off, if you know it: 1000, or 0 where there is nothing to do.
+
+    Returns
+    -------
+    DataArray
+        In the same dtype. Nodata stays nodata, and no measured number becomes it: what would fall
+        to nodata or below the dtype's range becomes the smallest number above. SCL and other layers
+        without reflectance stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If nothing tells the convention, or the scene holds real numbers.
+
+    Examples
+    --------
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, _ = synthetic_sentinel2((8, 8))
+    >>> raised = scene.where(scene == 0, scene + 1000).astype("uint16").assign_attrs(scene.attrs)
+    >>> bool((harmonize(raised, "S2A_N0511.SAFE") == scene).all())
+    True
+    """
+    scales, offsets = band_scaling(scene)
+    if shift is None and any(offsets):
+        shifts = [round(-offset / scale) for scale, offset in zip(scales, offsets, strict=True)]
+        offsets = (0.0,) * len(offsets)
+    else:
+        shift = _told_shift(scene, metadata) if shift is None else int(shift)
+        is_band = [name.lower() not in _NO_REFLECTANCE for name in band_names_of(scene)]
+        shifts = [shift if reflects else 0 for reflects in is_band]
+    if any(shifts):
+        if scene.dtype.kind not in "ui":
+            raise ValueError(
+                f"the scene holds {scene.dtype}, not the stored integers that have the offset; "
+                "harmonize it before any arithmetic, or pass shift=0"
+            )
+        scene = scene.copy(data=_lowered(scene.data, scene.rio.nodata, tuple(shifts)))
+    scene = with_band_attrs(scene, scales, offsets).assign_attrs({_APPLIED: "true"})
+    if not any(offsets) and all(scale == 1 for scale in scales):
+        scene.attrs.pop("offsets", None)
+    return scene
+
+
+def lower_block(values: np.ndarray, nodata: float | None, shifts: tuple[int, ...]) -> np.ndarray:
+    """Take off a number a band in one block ``(..., band, y, x)``: the kernel.
+
+    Examples
+    --------
+    >>> lower_block(np.array([0, 500, 1000, 1003], np.uint16).reshape(1, 2, 2), 0, (1000,))
+    array([[[0, 1],
+            [1, 3]]], dtype=uint16)
+    """
+    limits = np.iinfo(values.dtype)
+    lowered = values.astype(np.int64) - np.array(shifts, np.int64)[:, None, None]
+    lowered = np.clip(lowered, limits.min, limits.max)
+    if nodata is not None and limits.min <= nodata <= limits.max:
+        number = int(nodata)
+        beside = number + 1 if number < limits.max else number - 1
+        shifted = np.array(shifts)[:, None, None] != 0
+        lowered = np.where((lowered == number) & shifted, beside, lowered)
+        lowered = np.where(values == number, number, lowered)
+    return lowered.astype(values.dtype)
+
+
+def probable_shift(dark: ArrayLike, other: ArrayLike, *, shift: int = BOA_SHIFT) -> int:
+    """Guess from dark numbers whether two scenes store reflectance by different conventions.
+
+    In every scene some pixels are almost black in some band, unless its numbers are raised. So one
+    scene that stays above `shift` in all bands, another that does not, and a distance of about
+    `shift` in the typical band, make it probable. A guess: haze, snow or clouds shift numbers too.
+
+    Parameters
+    ----------
+    dark, other
+        Low percentiles (the first, say) of the stored numbers, one a band, as
+        ``scene_histogram(scene).percentile(1)``. NaN where a band has no valid number.
+    shift
+        Distance between the conventions.
+
+    Returns
+    -------
+    int
+        `shift` where `other` seems raised, ``-shift`` where `dark` does, 0 where neither does.
+
+    Examples
+    --------
+    >>> probable_shift([210, 160, 90], [1240, 1130, 1060])
+    1000
+    >>> probable_shift([210, 160, 90], [320, 250, 140])
+    0
+    """
+    ours, theirs = np.broadcast_arrays(np.asarray(dark, float), np.asarray(other, float))
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    if not known.any():
+        return 0
+    if np.median((theirs - ours)[known]) < 0:
+        return -probable_shift(other, dark, shift=shift)
+    ours, theirs = ours[known], theirs[known]
+    near = abs(np.median(theirs - ours) - shift) <= 0.4 * shift
+    # a tenth below: noise of dark water
+    apart = theirs.min() >= 0.9 * shift > ours.min()
+    return shift if near and apart else 0
+
+
+def check_offsets(dark: Mapping[str, ArrayLike], *, shift: int = BOA_SHIFT) -> list[str]:
+    """Warn where some scenes' numbers seem raised by Sentinel-2's offset and others' do not.
+
+    Parameters
+    ----------
+    dark
+        Low percentiles of stored numbers by scene, as in `probable_shift`.
+    shift
+        Distance between the conventions.
+
+    Returns
+    -------
+    list of str
+        Scenes that seem raised, in the order given.
+
+    Warns
+    -----
+    OffsetWarning
+        If there are any beside others that are not.
+
+    Examples
+    --------
+    >>> check_offsets({"2021": [210, 160, 90], "2020": [320, 250, 140]})
+    []
+    """
+    low = [
+        numbers for numbers in dark.values() if np.nanmin([shift, *_flat(numbers)]) < 0.9 * shift
+    ]
+    raised = [
+        name
+        for name, numbers in dark.items()
+        if any(probable_shift(other, numbers, shift=shift) > 0 for other in low)
+    ]
+    if raised:
+        warnings.warn(
+            f"{len(raised)} of {len(dark)} scenes seem to hold numbers raised by {shift}: "
+            f"{', '.join(raised[:5])}{' ...' if len(raised) > 5 else ''}. Sentinel-2 has stored "
+            "reflectance so since processing baseline 04.00; bring all scenes to one convention "
+            "with harmonize(scene, shift=1000) for those, or ignore this if they are just brighter",
+            OffsetWarning,
+            stacklevel=2,
+        )
+    return raised
+
+
+def _flat(numbers: ArrayLike) -> list[float]:
+    return [float(number) for number in np.asarray(numbers, float).ravel()]
+
+
+def _shift_of_baseline(baseline: float | None) -> int | None:
+    if baseline is None:
+        return None
+    return BOA_SHIFT if baseline >= _FIRST_SHIFTED else 0
+
+
+def _told_shift(scene: xr.DataArray, metadata: Mapping[str, Any] | str | Path | None) -> int:
+    """What the given metadata say, or the scene's own, or the name of its file."""
+    source = scene.encoding.get("source")
+    told = [metadata] if metadata is not None else [scene.attrs, *([source] if source else [])]
+    for candidate in told:
+        shift = stored_shift(candidate)
+        if shift is not None:
+            return shift
+    name = metadata if isinstance(metadata, (str, Path)) else source
+    date = None if name is None else date_of_name(name)
+    hint = ""
+    if date is not None:
+        since = date >= _FIRST_DAY
+        hint = (
+            f"; it was taken on {np.datetime_as_string(date, 'D')}, so the offset is "
+            f"{'probably' if since else 'likely not'} there, unless it was processed anew"
+        )
+    what = repr(str(name)) if name else "the scene"
+    raise ValueError(
+        f"nothing tells whether the numbers of {what} are raised by {BOA_SHIFT}{hint}; pass "
+        "shift=1000 or shift=0, or metadata= with the processing baseline"
+    )
+
+
+def _lowered(data: Any, nodata: float | None, shifts: tuple[int, ...]) -> Any:
+    if not isinstance(data, da.Array):
+        return lower_block(np.asarray(data), nodata, shifts)
+    whole = data.rechunk({data.ndim - 3: -1}, method="tasks")
+    return whole.map_blocks(lower_block, nodata, shifts, dtype=data.dtype, meta=data._meta)

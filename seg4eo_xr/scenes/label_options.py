@@ -1,0 +1,74 @@
+"""The options of labels, for the Python API and the command line alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from seg4eo_xr.options import require_choice
+
+Overlap = Literal["last", "first", "smallest", "largest"]
+WarpResampling = Literal["nearest", "mode"]
+
+_CODES = np.iinfo(np.int16)
+
+
+class LabelWarning(UserWarning):
+    """Labels were mended or hold something odd, and can be used all the same."""
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """How labels become class codes on a scene's pixels."""
+
+    column: str | None = None
+    """Column of vector labels that holds the class, as numbers or names; all features are of one
+    class if not given."""
+    background: int | None = None
+    """Code of pixels outside all features; 0 without a column, else the ignored code, if not
+    given."""
+    ignore: int = 255
+    """Code of unlabelled pixels; the raster's own nodata value becomes it too."""
+    layer: str | None = None
+    """Layer of the vector file; the first if not given."""
+    unlabelled: tuple[int, ...] = ()
+    """Further codes that mean "no label", such as 0 in sparse masks."""
+    all_touched: bool = False
+    """Burn every pixel that a feature touches, and not only those whose centre lies inside."""
+    overlap: Overlap = "last"
+    """Which of overlapping features lies on top: the last or first of the file, or the smallest or
+    largest."""
+    order_by: str | None = None
+    """Column of vector labels that orders overlapping features, the greatest value on top; overlap
+    decides between equal ones."""
+    ignore_border: int = 0
+    """Pixels within this distance of another class become the ignored code, on both sides; in
+    pixels, in all eight directions."""
+    warp: bool = False
+    """Warp rasters of another CRS, resolution or extent onto the scene; otherwise a mismatch is an
+    error."""
+    warp_resampling: WarpResampling = "nearest"
+    """How rasters are warped: the nearest pixel, or the most frequent class within a pixel."""
+
+    def __post_init__(self) -> None:
+        for name in ("ignore", "background"):
+            value = getattr(self, name)
+            if value is not None and not _CODES.min <= value <= _CODES.max:
+                raise ValueError(
+                    f"{name} must lie in {_CODES.min}..{_CODES.max} (16 bits), got {value}"
+                )
+        codes: object = self.unlabelled
+        if not isinstance(codes, tuple | list):
+            raise TypeError(f"unlabelled is a tuple of codes, as (0,), got {codes!r}")
+        object.__setattr__(self, "unlabelled", tuple(int(code) for code in codes))
+        if self.ignore_border < 0:
+            raise ValueError(f"ignore_border counts pixels, from 0 on, got {self.ignore_border}")
+        require_choice("overlap", self.overlap, get_args(Overlap))
+        require_choice("warp_resampling", self.warp_resampling, get_args(WarpResampling))
+
+    @property
+    def no_label(self) -> frozenset[int]:
+        """Every code that stands for no class."""
+        return frozenset({self.ignore, *self.unlabelled})

@@ -1,0 +1,52 @@
+"""How scenes and time series are opened: one set of options for functions and command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from seg4eo_xr.options import require_choice
+from seg4eo_xr.scenes.rasters import Chunks  # noqa: TC001  (the command line reads annotations)
+from seg4eo_xr.scenes.resampling import Resampling
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """How a scene is opened.
+
+    Parameters
+    ----------
+    band_names
+        New names of all bands. By default: the file's band descriptions; of several files without
+        descriptions their stems; else ``band_1``, ``band_2`` and so on.
+    bands
+        Bands to keep, by name, in the wanted order; all by default.
+    nodata
+        Stored number that marks missing data; by default what the source says.
+    chunks
+        Side of a dask chunk in pixels, or sides by dimension. ``auto`` takes multiples of the
+        file's blocks of about 32 MB, and leaves arrays as they are; None the same.
+    resolution
+        Pixel size of the scene, which allows for bands of different resolutions: ``finest`` takes
+        the grid of the finest source, a number of CRS units that grid's extent in such pixels. By
+        default all bands must lie on one grid.
+    resampling
+        How bands are brought onto another grid. ``nearest`` keeps the stored numbers;
+        ``bilinear`` and ``cubic`` are smoother, ``average`` suits a coarser grid.
+    """
+
+    band_names: tuple[str, ...] | None = None
+    bands: tuple[str, ...] | None = None
+    nodata: float | None = None
+    chunks: Chunks = "auto"
+    resolution: float | Literal["finest"] | None = None
+    resampling: Resampling = "nearest"
+
+    def __post_init__(self) -> None:
+        require_choice("resampling", self.resampling, get_args(Resampling))
+        if isinstance(self.resolution, str):
+            require_choice("resolution", self.resolution, ("finest",))
+        elif self.resolution is not None and not 0 < self.resolution < float("inf"):
+            raise ValueError(
+                f"resolution must be 'finest' or a pixel size above 0, got {self.resolution}"
+            )

@@ -1,0 +1,169 @@
+"""Scenes from one file, several files or a Zarr store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from seg4eo_xr.scenes.bands import band_names_of, nodata_text, stack_bands, with_nodata
+from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
+from seg4eo_xr.scenes.grid import grid_difference, require_same_grid
+from seg4eo_xr.scenes.rasters import chunk_sides, is_remote, read_raster, require_local_path
+from seg4eo_xr.scenes.resampling import Grid, resample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seg4eo_xr.scenes.rasters import Chunks
+    from seg4eo_xr.scenes.scene_options import SceneOptions
+
+_RESAMPLE = (
+    "Resample them onto one grid with resolution='finest', resolution=20 (a pixel size in CRS "
+    "units) or like=scene"
+)
+
+
+def is_zarr(source: str | Path) -> bool:
+    """Tell whether a path or URL leads to a Zarr store."""
+    if str(source).rstrip("/").endswith(".zarr"):
+        return True
+    markers = ("zarr.json", ".zgroup", ".zmetadata")
+    return not is_remote(source) and any((Path(source) / name).exists() for name in markers)
+
+
+def scene_of_file(path: str | Path, chunks: Chunks) -> xr.DataArray:
+    """Open one raster file."""
+    return scene_of_array(read_raster(path, chunks=chunks), f"scene {str(path)!r}")
+
+
+def stacked_files(
+    paths: Sequence[str | Path], options: SceneOptions, like: xr.DataArray | None
+) -> xr.DataArray:
+    """Open several raster files as the bands of one scene."""
+    if not paths:
+        raise ValueError("the list of files is empty; give at least one path")
+    scenes = opened_alike(paths, options, like)
+    _require_same_nodata(paths, scenes)
+    if options.nodata is not None:
+        scenes = [with_nodata(scene, options.nodata) for scene in scenes]
+    names = _names_of_files(paths, scenes)
+    scenes = [scene.rename(str(path)) for path, scene in zip(paths, scenes, strict=True)]
+    return stack_bands(one_grid(scenes, options, like), names)
+
+
+def opened_alike(
+    paths: Sequence[str | Path], options: SceneOptions, like: xr.DataArray | None
+) -> list[xr.DataArray]:
+    """Open files in chunks of one size on the ground, the finest one's.
+
+    A large chunk of a coarse file feeds many chunks of the scene, which dask would make, and hold,
+    all at once.
+    """
+    scenes = [scene_of_file(path, options.chunks) for path in paths]
+    if (like is None and options.resolution is None) or options.chunks not in ("auto", None):
+        return scenes
+    finest = min(scenes, key=lambda scene: Grid.of(scene).pixel)
+    return [_in_chunks_of(finest, scene, path) for path, scene in zip(paths, scenes, strict=True)]
+
+
+def _in_chunks_of(finest: xr.DataArray, scene: xr.DataArray, path: str | Path) -> xr.DataArray:
+    """A file that may be coarser, in chunks that span the ground of the finest one's."""
+    sides = {}
+    for axis, dim in enumerate(("x", "y")):
+        factor = Grid.of(scene).pixel[axis] / Grid.of(finest).pixel[axis]
+        sides[dim] = min(scene.sizes[dim], max(1, int(finest.chunksizes[dim][0] / factor)))
+    if scene.rio.crs != finest.rio.crs or factor <= 1:
+        return scene
+    return scene_of_file(path, sides)
+
+
+def one_grid(
+    scenes: Sequence[xr.DataArray], options: SceneOptions, like: xr.DataArray | None
+) -> list[xr.DataArray]:
+    """Bring scenes onto one grid where that is asked for, and check that they lie on one."""
+    if like is None and options.resolution is None:
+        for scene in scenes[1:]:
+            what = repr(scenes[0].name), repr(scene.name)
+            require_same_grid(scenes[0], scene, *what, remedy=_RESAMPLE)
+        return list(scenes)
+    target = like if like is not None else _finest(scenes)
+    grid = Grid.of(target)
+    if options.resolution not in (None, "finest"):
+        grid = grid.with_pixel(float(options.resolution))
+    return [_onto(scene, grid, target, options) for scene in scenes]
+
+
+def _onto(
+    scene: xr.DataArray, grid: Grid, target: xr.DataArray, options: SceneOptions
+) -> xr.DataArray:
+    on_target = Grid.of(target) == grid
+    if on_target and not grid_difference(scene, target):
+        return scene
+    moved = resample(scene, grid, resampling=options.resampling)
+    if on_target and target.chunks is not None:  # so that stacking cuts no chunk
+        moved = moved.chunk(dict(zip(("y", "x"), target.chunks[-2:], strict=True)))
+    return moved
+
+
+def _finest(scenes: Sequence[xr.DataArray]) -> xr.DataArray:
+    """The scene with the smallest pixels."""
+    for scene in scenes[1:]:
+        if scene.rio.crs != scenes[0].rio.crs:
+            raise ValueError(
+                f"{scenes[0].name!r} and {scene.name!r} have different CRSs, so that their pixels "
+                "do not compare; name the grid to take with like=scene"
+            )
+    return min(scenes, key=lambda scene: Grid.of(scene).pixel)
+
+
+def _require_same_nodata(paths: Sequence[str | Path], scenes: Sequence[xr.DataArray]) -> None:
+    first = nodata_text(scenes[0])
+    for path, scene in zip(paths[1:], scenes[1:], strict=True):
+        if nodata_text(scene) != first:
+            raise ValueError(
+                f"{str(paths[0])!r} and {str(path)!r} mark missing data differently ({first} and "
+                f"{nodata_text(scene)}); pass nodata= after making them alike, as with gdal_edit.py"
+            )
+
+
+def _names_of_files(paths: Sequence[str | Path], scenes: Sequence[xr.DataArray]) -> list[str]:
+    names = [name for scene in scenes for name in band_names_of(scene)]
+    if len(set(names)) == len(names) and not any(name.startswith("band_") for name in names):
+        return names
+    return [
+        Path(path).stem if scene.sizes["band"] == 1 else f"{Path(path).stem}_{index + 1}"
+        for path, scene in zip(paths, scenes, strict=True)
+        for index in range(scene.sizes["band"])
+    ]
+
+
+def scene_of_zarr(path: str | Path, chunks: Chunks) -> xr.DataArray:
+    """Open a Zarr store in whole stored chunks."""
+    what = f"scene {str(path)!r}"
+    opened, blocks = read_zarr(path, what)
+    if isinstance(opened, xr.DataArray):
+        scene = scene_of_array(opened, what)
+    else:
+        scene = scene_of_dataset(opened, what)
+    sizes = {str(name): size for name, size in scene.sizes.items()}
+    return scene.chunk({"band": -1, **chunk_sides(sizes, blocks, scene.dtype.itemsize, chunks)})
+
+
+def read_zarr(path: str | Path, what: str) -> tuple[xr.DataArray | xr.Dataset, tuple[int, int]]:
+    """Open a store's one array of bands, or all its planes, and tell the stored chunks' sides."""
+    require_local_path(path, "scene")
+    try:
+        store = xr.open_zarr(str(path), chunks=None, mask_and_scale=False, decode_coords="all")
+    except (OSError, ValueError, KeyError) as error:
+        raise OSError(f"cannot open {what} as a Zarr store: {error}") from error
+    cubes = [str(name) for name, variable in store.data_vars.items() if variable.ndim >= 3]
+    if len(cubes) > 1:
+        raise ValueError(
+            f"{what} holds several variables of three dimensions, {cubes}; open the store with "
+            "xarray.open_zarr and pass one of them"
+        )
+    stored = store[cubes[0] if cubes else next(iter(store.data_vars))].encoding
+    height, width = (stored.get("shards") or stored.get("chunks") or (1, 1))[-2:]
+    return store[cubes[0]] if cubes else store, (height, width)

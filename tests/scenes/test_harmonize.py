@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import warnings
+
+import dask
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg4eo_xr.scenes.harmonize import (
+    OffsetWarning,
+    check_offsets,
+    harmonize,
+    lower_block,
+    probable_shift,
+    stored_shift,
+)
+from seg4eo_xr.scenes.open import band_scaling, open_scene
+from seg4eo_xr.scenes.statistics import scene_histogram
+from seg4eo_xr.testing import raising_scheduler, stored_blocks, synthetic_sentinel2
+
+NEW = "S2B_MSIL2A_20220301T101031_N0400_R022_T33UUP_20220301T120000.SAFE"
+OLD = "S2B_MSIL2A_20210301T101031_N0214_R022_T33UUP_20210301T120000.SAFE"
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return synthetic_sentinel2((64, 80), seed=2)[0]
+
+
+@pytest.fixture(scope="module")
+def raised(scene):
+    return scene.copy(data=np.where(scene.values == 0, 0, scene.values + 1000).astype(np.uint16))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shift"),
+    [
+        (NEW, 1000),
+        (OLD, 0),
+        (f"/data/{NEW}/GRANULE/IMG_DATA/R10m/T33UUP_20220301T101031_B02_10m.jp2", 1000),
+        ("scene.tif", None),
+        ({}, None),
+        ({"s2:processing_baseline": "04.00"}, 1000),
+        ({"s2:processing_baseline": "03.01"}, 0),
+        ({"PROCESSING_BASELINE": "05.11"}, 1000),
+        ({"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}, 0),
+        ({"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": False}, 1000),
+        ({"BOA_ADD_OFFSET": "-1000"}, 1000),
+        ({"BOA_ADD_OFFSET_B02": "-1000.0", "BOA_ADD_OFFSET_B03": "-1000"}, 1000),
+        ({"PRODUCT_URI": NEW}, 1000),
+        ({"s2:product_uri": OLD}, 0),
+    ],
+)
+def test_metadata_tell_the_convention(metadata, shift):
+    assert stored_shift(metadata) == shift
+
+
+@pytest.mark.parametrize("metadata", [NEW, {"s2:processing_baseline": "04.00"}])
+def test_raised_numbers_come_down_once(scene, raised, metadata):
+    with dask.config.set(scheduler=raising_scheduler):
+        lazy = harmonize(raised.chunk({"band": 3, "y": 20}), metadata)
+        again = harmonize(lazy)
+    assert lazy.dtype == np.uint16
+    assert np.array_equal(lazy, scene)
+    assert np.array_equal(again, scene)
+    assert lazy.rio.nodata == 0
+    assert band_scaling(lazy) == band_scaling(scene)
+    assert np.array_equal(harmonize(raised, metadata), scene)
+    assert np.array_equal(harmonize(scene, OLD), scene)
+
+
+def test_an_offset_that_the_scene_states_moves_into_the_numbers(scene, raised):
+    stated = raised.assign_attrs(offsets=(-0.1,) * 10)
+    moved = harmonize(stated)
+    assert np.array_equal(moved, scene)
+    assert band_scaling(moved) == ((0.0001,) * 10, (0.0,) * 10)
+    assert np.array_equal(harmonize(moved), scene)
+
+
+def test_file_names_and_tags_are_remembered(raised, scene, tmp_path):
+    named = tmp_path / f"{NEW.removesuffix('.SAFE')}.tif"
+    raised.rio.to_raster(named)
+    assert np.array_equal(harmonize(open_scene(named)), scene)
+    tagged = tmp_path / "tagged.tif"
+    raised.assign_attrs(PROCESSING_BASELINE="04.00").rio.to_raster(tagged)
+    assert np.array_equal(harmonize(open_scene(tagged)), scene)
+    harmonize(open_scene(tagged)).rio.to_raster(tmp_path / "done.tif")
+    assert np.array_equal(harmonize(open_scene(tmp_path / "done.tif")), scene)
+
+
+def test_series_and_layers_without_reflectance(scene, raised):
+    layers = raised.isel(band=[0, 1]).assign_coords(band=["B02", "SCL"])
+    lowered = harmonize(layers.assign_attrs(long_name=("B02", "SCL"), scales=(0.0001, 1.0)), NEW)
+    assert np.array_equal(lowered[0], scene[0])
+    assert np.array_equal(lowered[1], layers[1])
+    cube = raised.expand_dims(time=2).chunk({"time": 1})
+    assert np.array_equal(harmonize(cube, shift=1000), scene.expand_dims(time=2))
+
+
+@given(stored_blocks("uint16"), st.sampled_from([None, 0, 65535]), st.integers(0, 2000))
+def test_nodata_stays_and_nothing_becomes_it(values, nodata, shift):
+    lowered = lower_block(values, nodata, (shift,) * len(values))
+    assert lowered.dtype == np.uint16
+    if nodata is not None and shift:
+        assert np.array_equal(lowered == nodata, values == nodata)
+    exact = values.astype(np.int64) - shift
+    free = (exact > 0) & (exact != nodata) & (values != (-1 if nodata is None else nodata))
+    assert np.array_equal(lowered[free], exact[free])
+    assert (lowered[~free & (values != (-1 if nodata is None else nodata))] <= 1).all() or (
+        nodata == 65535
+    )
+
+
+def test_what_does_not_tell_is_refused(scene, tmp_path):
+    with pytest.raises(ValueError, match=r"nothing tells.*shift=1000 or shift=0"):
+        harmonize(scene)
+    with pytest.raises(ValueError, match=r"2022-03-01, so the offset is probably there"):
+        harmonize(scene, "T33UUP_20220301T101031_B02.tif")
+    with pytest.raises(ValueError, match=r"2021-03-01, so the offset is likely not"):
+        harmonize(scene, "T33UUP_20210301T101031_B02.tif")
+    with pytest.raises(ValueError, match="float32"):
+        harmonize(scene.astype(np.float32), NEW)
+    assert np.array_equal(harmonize(scene, shift=0), scene)
+
+
+def test_dark_numbers_give_a_raised_scene_away(scene, raised):
+    dark, bright = (scene_histogram(one).percentile(1) for one in (scene, raised))
+    other = scene_histogram(synthetic_sentinel2((64, 80), seed=7)[0]).percentile(1)
+    assert probable_shift(dark, bright) == 1000
+    assert probable_shift(bright, dark) == -1000
+    assert probable_shift(other, bright) == 1000
+    assert probable_shift(dark, other) == 0
+    assert probable_shift(bright, bright) == 0
+    with pytest.warns(OffsetWarning, match=r"1 of 3 scenes.*new\. Sentinel-2.*harmonize"):
+        assert check_offsets({"a": dark, "new": bright, "b": other}) == ["new"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_offsets({"a": dark, "b": other}) == []
+        assert check_offsets({"a": bright, "b": bright + 30}) == []
+        assert check_offsets({}) == []
+
+
+@given(
+    st.lists(st.floats(0, 3000) | st.just(np.nan), min_size=1, max_size=5),
+    st.lists(st.floats(0, 3000) | st.just(np.nan), min_size=1, max_size=5),
+)
+def test_a_guess_is_the_same_from_both_sides(ours, theirs):
+    size = min(len(ours), len(theirs))
+    a, b = ours[:size], theirs[:size]
+    assert probable_shift(a, b) == -probable_shift(b, a)
+    assert probable_shift(a, a) == 0

@@ -1,0 +1,39 @@
+"""Laws of `seg4eo_xr.scenes.rasters`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg4eo_xr.scenes.rasters import read_raster
+from seg4eo_xr.testing import synthetic_sentinel2
+
+SHAPE = (10, 40, 56)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    scene, _ = synthetic_sentinel2(SHAPE[1:])
+    target = tmp_path_factory.mktemp("rasters") / "scene.tif"
+    scene.rio.to_raster(target, tiled=True, blockxsize=16, blockysize=16)
+    return target
+
+
+def indices(length):
+    """A slice, one place, or several places of an axis."""
+    place = st.integers(0, length - 1)
+    return st.slices(length) | place | st.lists(place, min_size=1, max_size=4, unique=True)
+
+
+@given(bands=indices(10), rows=indices(40), cols=indices(56), chunks=st.integers(8, 60))
+def test_what_is_selected_lazily_is_what_the_file_holds(path, bands, rows, cols, chunks):
+    with rasterio.open(path) as file:
+        whole = file.read()
+    lazy = read_raster(path, chunks=chunks).data
+    for axis, index in reversed(list(enumerate((bands, rows, cols)))):
+        place = (slice(None),) * axis + (index,)
+        lazy, whole = lazy[place], whole[place]
+    np.testing.assert_array_equal(np.asarray(lazy), whole)
