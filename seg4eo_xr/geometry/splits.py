@@ -1,8 +1,4 @@
-"""Training, validation and test: which patch goes where, and how far apart they lie.
-
-Distances are those between pixel centres, in pixels of the scene: 0 for patches that share a pixel,
-1 for patches that touch along a side.
-"""
+"""Training, validation and test: rules that say which patch goes where."""
 
 from __future__ import annotations
 
@@ -11,29 +7,54 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from seg4eo_xr.geometry.footprints import near
+from seg4eo_xr.geometry.shares import check_ratios, deal_units, share_out
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from seg4eo_xr.geometry.footprints import Footprints
+
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+_NAME = f"<U{max(map(len, SPLITS))}"
+SPELLINGS: dict[str, SplitName] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 class Split(Protocol):
     """A rule that deals patches to the splits."""
 
-    def assign(
-        self,
-        rows: NDArray[np.int64],
-        cols: NDArray[np.int64],
-        heights: NDArray[np.int64],
-        widths: NDArray[np.int64],
-    ) -> NDArray[np.str_]:
-        """Name each patch's split; an empty name leaves the patch out."""
+    def assign(self, patches: Footprints) -> NDArray[np.str_]:
+        """Name each patch's split, ``(patch,)``; an empty name leaves the patch out.
+
+        Patches that are fixed keep their split.
+        """
         ...
 
 
+class _Shares:
+    """What rules that deal by ratios have in common."""
+
+    train_ratio: float
+    val_ratio: float
+    test_ratio: float
+    random_seed: int
+
+    def __post_init__(self) -> None:
+        check_ratios(self.ratios, self.random_seed)
+
+    @property
+    def ratios(self) -> tuple[float, float, float]:
+        """Shares of train, validation and test."""
+        return self.train_ratio, self.val_ratio, self.test_ratio
+
+
 @dataclass(frozen=True)
-class RandomSplit:
+class RandomSplit(_Shares):
     """Deal patches to the splits at random, wherever they lie.
 
     Neighbouring patches look alike, so scores on such a test split flatter the model;
@@ -48,8 +69,8 @@ class RandomSplit:
 
     Examples
     --------
-    >>> grid = np.arange(20) * 8
-    >>> names = RandomSplit(0.6, 0.2, 0.2).assign(grid, grid, grid * 0 + 8, grid * 0 + 8)
+    >>> from seg4eo_xr.geometry.footprints import Footprints
+    >>> names = RandomSplit(0.6, 0.2, 0.2).assign(Footprints.of(np.arange(20) * 8, 0, 8, 8))
     >>> [int((names == split).sum()) for split in SPLITS]
     [12, 4, 4]
     """
@@ -59,54 +80,39 @@ class RandomSplit:
     test_ratio: float = 0.10
     random_seed: int = 42
 
-    def __post_init__(self) -> None:
-        _check_ratios(self.ratios, self.random_seed)
-
-    @property
-    def ratios(self) -> tuple[float, float, float]:
-        """Shares of train, validation and test."""
-        return self.train_ratio, self.val_ratio, self.test_ratio
-
-    def assign(
-        self,
-        rows: NDArray[np.int64],
-        cols: NDArray[np.int64],
-        heights: NDArray[np.int64],
-        widths: NDArray[np.int64],
-    ) -> NDArray[np.str_]:
+    def assign(self, patches: Footprints) -> NDArray[np.str_]:
         """Name each patch's split.
-
-        Parameters
-        ----------
-        rows, cols, heights, widths
-            Windows of the patches in pixels of the scene, ``(patch,)``.
 
         Returns
         -------
         ndarray of str, ``(patch,)``
-            ``train``, ``validation`` or ``test``. Each split with a share gets at least one patch
-            where there are enough, in this order.
+            ``train``, ``validation`` or ``test``, so that the ratios hold of fixed and new patches
+            together. Each split with a share gets at least one patch where there are enough, in
+            this order.
         """
-        counts = _patches_per_split(len(rows), self.ratios)
-        names = np.repeat(np.array(SPLITS), counts)
-        return np.asarray(np.random.default_rng(self.random_seed).permutation(names))
+        names = patches.fixed.astype(_NAME)
+        free = np.flatnonzero(names == "")
+        counts = share_out(len(free), self.ratios, _counts(names))
+        dealt = np.repeat(np.array(SPLITS), counts)
+        names[free] = np.random.default_rng(self.random_seed).permutation(dealt)
+        return names
 
 
 @dataclass(frozen=True)
-class SpatialSplit:
-    """Deal whole blocks of the scene to the splits, and keep the splits a buffer apart.
+class SpatialSplit(_Shares):
+    """Deal whole blocks of the ground to the splits, and keep the splits a buffer apart.
 
-    A patch belongs to the block that holds its centre. Of two patches of different splits that lie
-    within the buffer of each other, one is left out: the training patch, or the validation patch if
-    the other is for testing.
+    A patch belongs to the block that holds its centre, so scenes that overlap share blocks. Of two
+    patches of different splits that lie within the buffer of each other, one is left out: the
+    training patch, or the validation patch if the other is for testing; never a fixed one.
 
     Parameters
     ----------
     block
-        Side of a block in pixels of the scene; ten patches or more is a good start.
+        Side of a block in pixels of the (first) scene; ten patches or more is a good start.
     buffer
-        No pixel of a split lies within this distance of a pixel of another split, in pixels. With 0
-        they merely share none.
+        No pixel of a split lies within this distance of a pixel of another split, in pixels of the
+        (first) scene. With 0 they merely share none.
     train_ratio, val_ratio, test_ratio
         Shares of the patches; they sum to 1. Blocks are dealt whole, so they are met roughly.
     random_seed
@@ -126,30 +132,13 @@ class SpatialSplit:
     random_seed: int = 42
 
     def __post_init__(self) -> None:
-        _check_ratios(self.ratios, self.random_seed)
+        super().__post_init__()
         if self.block < 1:
             raise ValueError(f"block must be at least 1 pixel, got {self.block}")
-        if not 0 <= self.buffer < np.inf:
-            raise ValueError(f"buffer must be 0 pixels or more, got {self.buffer}")
+        _check_buffer(self.buffer)
 
-    @property
-    def ratios(self) -> tuple[float, float, float]:
-        """Shares of train, validation and test."""
-        return self.train_ratio, self.val_ratio, self.test_ratio
-
-    def assign(
-        self,
-        rows: NDArray[np.int64],
-        cols: NDArray[np.int64],
-        heights: NDArray[np.int64],
-        widths: NDArray[np.int64],
-    ) -> NDArray[np.str_]:
+    def assign(self, patches: Footprints) -> NDArray[np.str_]:
         """Name each patch's split; the name is empty where the buffer takes the patch.
-
-        Parameters
-        ----------
-        rows, cols, heights, widths
-            Windows of the patches in pixels of the scene, ``(patch,)``.
 
         Returns
         -------
@@ -161,142 +150,177 @@ class SpatialSplit:
         ValueError
             If there are fewer blocks than splits, or the buffer leaves a split empty.
         """
-        centres = np.stack([2 * rows + heights, 2 * cols + widths], axis=1)
-        blocks, block_of = np.unique(centres // (2 * self.block), axis=0, return_inverse=True)
-        dealt = self._deal(np.bincount(block_of.ravel(), minlength=len(blocks)))
-        names = dealt[block_of.ravel()]
-        windows = (rows, cols, heights, widths)
-        for yielding, standing in (("validation", ("test",)), ("train", ("validation", "test"))):
-            near = _within(windows, names == yielding, np.isin(names, standing), self.buffer)
-            names[near] = ""
-        for name, ratio in zip(SPLITS, self.ratios, strict=True):
-            if ratio > 0 and not (names == name).any():
-                raise ValueError(
-                    f"a buffer of {self.buffer:g} px between blocks of {self.block} px leaves no "
-                    f"{name} patch; choose a smaller buffer, larger blocks or another random_seed"
-                )
-        return names
-
-    def _deal(self, sizes: NDArray[np.int64]) -> NDArray[np.str_]:
-        """Name each block's split, given how many patches each block holds."""
-        wanted = [i for i, ratio in enumerate(self.ratios) if ratio > 0]
-        if len(sizes) < len(wanted):
-            raise ValueError(
-                f"blocks of {self.block} px cut the patches into {len(sizes)} blocks, too few for "
-                f"{len(wanted)} splits; choose a smaller block"
-            )
-        missing = np.array(self.ratios) * sizes.sum()
-        names = np.empty(len(sizes), f"<U{max(map(len, SPLITS))}")
-        order = np.random.default_rng(self.random_seed).permutation(len(sizes))
-        without = set(wanted)
-        for place, block in enumerate(order):
-            must_fill = len(without) == len(order) - place
-            candidates = sorted(without) if must_fill else wanted
-            split = max(candidates, key=lambda i: missing[i])
-            names[block] = SPLITS[split]
-            missing[split] -= sizes[block]
-            without.discard(split)
+        centres = np.stack(
+            [patches.rows + patches.heights / 2, patches.cols + patches.widths / 2], axis=1
+        )
+        _, block_of = np.unique(centres // self.block, axis=0, return_inverse=True)
+        names = _dealt_whole(
+            patches, block_of.ravel(), self, f"blocks of {self.block} px", "choose a smaller block"
+        )
+        _keep_apart(patches, names, self.buffer)
+        _require_all(
+            names,
+            self,
+            f"a buffer of {self.buffer:g} px between blocks of {self.block} px",
+            "choose a smaller buffer, larger blocks or another random_seed",
+        )
         return names
 
 
-def nearest_distance(
-    rows: NDArray[np.int64],
-    cols: NDArray[np.int64],
-    heights: NDArray[np.int64],
-    widths: NDArray[np.int64],
-    splits: NDArray[np.str_],
-    pair: tuple[SplitName, SplitName] = ("test", "train"),
-) -> float:
-    """Measure how near two splits come to each other.
+@dataclass(frozen=True)
+class SceneSplit(_Shares):
+    """Deal whole scenes to the splits.
+
+    Where scenes of different splits show the same ground, the patches there are left out of one of
+    them: of training, or of validation if the other scene is for testing; never a fixed patch.
 
     Parameters
     ----------
-    rows, cols, heights, widths
-        Windows of the patches in pixels of the scene, ``(patch,)``.
-    splits
-        Name of each patch's split.
-    pair
-        The two splits.
+    train_ratio, val_ratio, test_ratio
+        Shares of the patches; they sum to 1. Scenes are dealt whole, so they are met roughly.
+    random_seed
+        Seed of the deal, at least 0.
+    buffer
+        No pixel of a split lies within this distance of a pixel of another split, in pixels of the
+        first scene. With 0 they merely share none.
+    """
 
-    Returns
-    -------
-    float
-        Smallest distance between pixel centres, in pixels: 0 where the splits share a pixel; NaN
-        where one of them is empty.
+    train_ratio: float = 0.75
+    val_ratio: float = 0.15
+    test_ratio: float = 0.10
+    random_seed: int = 42
+    buffer: float = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_buffer(self.buffer)
+
+    def assign(self, patches: Footprints) -> NDArray[np.str_]:
+        """Name each patch's split; the name is empty where another split shows the same ground.
+
+        Returns
+        -------
+        ndarray of str, ``(patch,)``
+            ``train``, ``validation``, ``test`` or an empty string.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer scenes than splits, or those of a split show only ground that
+            another split shows too.
+        """
+        _, scene_of = np.unique(patches.scenes, return_inverse=True)
+        names = _dealt_whole(
+            patches, scene_of, self, "scenes", "give more scenes, or set val_ratio or test_ratio 0"
+        )
+        _keep_apart(patches, names, self.buffer)
+        _require_all(
+            names,
+            self,
+            f"a split by scene, with scenes within {self.buffer:g} px of each other,",
+            "choose SpatialSplit, which deals the ground instead, or another random_seed",
+        )
+        return names
+
+
+@dataclass(frozen=True)
+class ColumnSplit:
+    """Take each patch's split from a column of the grid.
+
+    Parameters
+    ----------
+    column
+        Column that holds ``train`` or ``training``, ``val``, ``valid`` or ``validation``, ``test``
+        or ``testing``, in any case. Cells without a value are left out.
 
     Examples
     --------
-    >>> rows, cols, size = np.array([0, 0]), np.array([0, 20]), np.array([8, 8])
-    >>> nearest_distance(rows, cols, size, size, np.array(["train", "test"]))
-    13.0
+    >>> from seg4eo_xr.geometry.footprints import Footprints
+    >>> patches = Footprints.of([0, 8, 16], 0, 8, 8, groups=["Training", "", "val"])
+    >>> ColumnSplit("fold").assign(patches).tolist()
+    ['train', '', 'validation']
     """
-    import shapely
 
-    boxes = _boxes((rows, cols, heights, widths))
-    first, second = (boxes[splits == name] for name in pair)
-    if not len(first) or not len(second):
-        return float("nan")
-    _, distances = shapely.STRtree(second).query_nearest(
-        first, return_distance=True, all_matches=False
+    column: str
+
+    def assign(self, patches: Footprints) -> NDArray[np.str_]:
+        """Name each patch's split.
+
+        Returns
+        -------
+        ndarray of str, ``(patch,)``
+            ``train``, ``validation``, ``test``, or an empty string where the column has no value.
+
+        Raises
+        ------
+        ValueError
+            If the column holds another value, or none at all.
+        """
+        words, word_of = np.unique(patches.groups, return_inverse=True)
+        plain = [str(word).strip().lower() for word in words]
+        unknown = [word for word, name in zip(words.tolist(), plain, strict=True) if name]
+        unknown = [word for word in unknown if word.strip().lower() not in SPELLINGS]
+        accepted = "train, training, val, valid, validation, test and testing, in any case"
+        if unknown:
+            raise ValueError(
+                f"column {self.column!r} of the grid names no split in {_some(unknown)}; accepted "
+                f"are {accepted}, and empty cells, which are left out"
+            )
+        free = patches.fixed == ""
+        if free.any() and not any(plain):
+            raise ValueError(
+                f"no patch has a value in column {self.column!r}, so none has a split; give a grid "
+                f"whose column holds {accepted}"
+            )
+        named = np.array([SPELLINGS.get(name, "") for name in plain], _NAME)[word_of.ravel()]
+        return np.where(free, named, patches.fixed.astype(_NAME))
+
+
+def _dealt_whole(
+    patches: Footprints, unit_of: NDArray[np.int64], rule: _Shares, units: str, remedy: str
+) -> NDArray[np.str_]:
+    """Name each patch's split, the same for all new patches of a unit."""
+    count = int(unit_of.max(initial=-1)) + 1
+    held, sizes = (
+        np.stack([np.bincount(unit_of[patches.fixed == name], minlength=count) for name in names])
+        for names in (SPLITS, ("",))
     )
-    return float(distances.min())
-
-
-_Windows = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"]
-
-
-def _boxes(windows: _Windows, reach: float = 0.0) -> NDArray[np.object_]:
-    """Rectangles through the outermost pixel centres of each window, grown by `reach`."""
-    import shapely
-
-    rows, cols, heights, widths = windows
-    boxes: NDArray[np.object_] = shapely.box(
-        cols - reach, rows - reach, cols + widths - 1 + reach, rows + heights - 1 + reach
-    )
-    return boxes
-
-
-def _within(
-    windows: _Windows,
-    asking: NDArray[np.bool_],
-    others: NDArray[np.bool_],
-    distance: float,
-) -> NDArray[np.int64]:
-    """Positions of the `asking` patches that lie within `distance` of one of the `others`."""
-    import shapely
-
-    boxes, positions = _boxes(windows), np.flatnonzero(asking)
-    first, second = shapely.STRtree(boxes[others]).query(_boxes(windows, reach=distance)[asking])
-    # Not the tree's own "dwithin": it errs on windows one pixel wide, whose boxes have no area.
-    near = shapely.dwithin(boxes[asking][first], boxes[others][second], distance)
-    return np.asarray(positions[np.unique(first[near])])
-
-
-def _check_ratios(ratios: tuple[float, float, float], random_seed: int) -> None:
-    train, validation, test = ratios
-    if not all(0 <= ratio <= 1 for ratio in ratios) or train == 0:
+    splits = deal_units(sizes[0], held.T, rule.ratios, rule.random_seed)
+    if splits is None:
         raise ValueError(
-            "train_ratio must be above 0, val_ratio and test_ratio 0 or more, "
-            f"got {train}, {validation} and {test}"
+            f"there are {count} {units}, too few for the splits that have a share; {remedy}"
         )
-    if not np.isclose(sum(ratios), 1.0, atol=1e-6):
-        raise ValueError(
-            f"train_ratio + val_ratio + test_ratio must make 1, got {train} + {validation} + {test}"
-            f" = {sum(ratios):g}"
-        )
-    if random_seed < 0:
-        raise ValueError(f"random_seed must be 0 or more, got {random_seed}")
+    return np.where(patches.fixed == "", np.array(SPLITS)[splits][unit_of], patches.fixed)
 
 
-def _patches_per_split(count: int, ratios: tuple[float, ...]) -> NDArray[np.int64]:
-    """Share out `count` patches: largest remainders, and one each before any gets its second."""
-    exact = np.array(ratios) * count
-    counts = np.floor(exact).astype(np.int64)
-    by_remainder = np.argsort(counts - exact, kind="stable")
-    counts[by_remainder[: count - counts.sum()]] += 1
-    for split in np.flatnonzero((counts == 0) & (np.array(ratios) > 0)):
-        richest = int(np.argmax(counts))
-        if counts[richest] > 1:
-            counts[richest] -= 1
-            counts[split] += 1
-    return np.asarray(counts)
+def _keep_apart(patches: Footprints, names: NDArray[np.str_], buffer: float) -> None:
+    """Empty the names of new patches that lie within the buffer of another split."""
+    distance = buffer or None  # without a buffer they may touch, as long as they share no pixel
+    free = patches.fixed == ""
+    held = ~free & np.isin(names, SPLITS)
+    for name in SPLITS:
+        names[near(patches, free & (names == name), held & (names != name), distance)] = ""
+    for yielding, standing in (("validation", ("test",)), ("train", ("validation", "test"))):
+        asking, others = free & (names == yielding), free & np.isin(names, standing)
+        names[near(patches, asking, others, distance)] = ""
+
+
+def _require_all(names: NDArray[np.str_], rule: _Shares, what: str, remedy: str) -> None:
+    """Raise a ValueError where a split that is to have a share has no patch."""
+    for name, ratio in zip(SPLITS, rule.ratios, strict=True):
+        if ratio > 0 and not (names == name).any():
+            raise ValueError(f"{what} leaves no {name} patch; {remedy}")
+
+
+def _check_buffer(buffer: float) -> None:
+    if not 0 <= buffer < np.inf:
+        raise ValueError(f"buffer must be 0 pixels or more, got {buffer}")
+
+
+def _counts(names: NDArray[np.str_]) -> NDArray[np.int64]:
+    return np.array([(names == name).sum() for name in SPLITS])
+
+
+def _some(words: list[str]) -> str:
+    """A few values for a message."""
+    return ", ".join(map(repr, words[:5])) + (", ..." if len(words) > 5 else "")

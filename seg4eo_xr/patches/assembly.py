@@ -1,15 +1,16 @@
 """Patches out of chunks: which piece of which chunk goes where, and the kernels that move it.
 
-A shard of patches is put together from pieces cut from a scene's chunks. A piece is a copy, so that
-a chunk can leave memory as soon as its pieces are cut, and each chunk is read once.
+Patches are put together from pieces cut from a scene's chunks. Small pieces are copies, so that a
+chunk can leave memory as soon as its pieces are cut, and each chunk is read once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from dask.base import tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +66,9 @@ class Pieces:
     target: NDArray[np.int64]
     shape: NDArray[np.int64]
 
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return self.chunk, self.slots, self.source, self.target, self.shape
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # Arrays have to be hashed here: dask goes by their text, which leaves out the middle.
+        return "Pieces", tokenize(self.chunk, self.slots, self.source, self.target, self.shape)
 
 
 def plan_pieces(
@@ -123,11 +125,15 @@ def _cut_axis(
 
 
 def cut(block: np.ndarray, pieces: Pieces) -> list[np.ndarray]:
-    """Copy the pieces out of a chunk ``(..., y, x)``."""
-    return [
-        block[..., y : y + height, x : x + width].copy()
-        for (y, x), (height, width) in zip(pieces.source, pieces.shape, strict=True)
-    ]
+    """Take the pieces out of a chunk ``(..., y, x)``.
+
+    They are copies, unless they make up most of the chunk: then it may as well stay.
+    """
+    places = zip(pieces.source.tolist(), pieces.shape.tolist(), strict=True)
+    views = [block[..., y : y + height, x : x + width] for (y, x), (height, width) in places]
+    if 2 * sum(view.size for view in views) >= block.size:
+        return views
+    return [view.copy() for view in views]
 
 
 def assemble(

@@ -6,15 +6,14 @@ from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
-from seg4eo_xr.geometry.splits import nearest_distance
+from seg4eo_xr.geometry.leakage import leakage
+from seg4eo_xr.patches.footprints import footprints_of
 from seg4eo_xr.patches.store import UNUSED
-from seg4eo_xr.patches.summary import class_columns
+from seg4eo_xr.patches.summary import class_columns, merge_by_split
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.grid import crs_text, grid_transform
-from seg4eo_xr.scenes.open import band_names_of
-from seg4eo_xr.scenes.statistics import make_contract, statistics_dataset
+from seg4eo_xr.scenes.grid import grid_transform
+from seg4eo_xr.scenes.statistics import make_contract
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,99 +21,121 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.splits import Split
     from seg4eo_xr.patches.grids import PatchWindows
     from seg4eo_xr.patches.planning import Extraction
+    from seg4eo_xr.patches.sources import PatchSource
     from seg4eo_xr.patches.summary import ShardSummary
     from seg4eo_xr.scenes.contract import Contract
+
+Coordinates = dict[str, tuple[tuple[str, ...], "NDArray[Any]"]]
 
 
 def describe_extraction(
     job: Extraction, summary: ShardSummary
-) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Coordinates and attributes of the store, once the patches are written.
+) -> tuple[Coordinates, dict[str, Any]]:
+    """Coordinates of the new patches and attributes of the store, once the patches are written.
 
     Raises
     ------
     ValueError
-        If no training patch is of use.
+        If a new store has no training patch of use.
     """
-    usable = job.rules.usable(summary.valid_fraction)
+    usable = job.rules.usable(summary.valid_fraction, summary.labelled_fraction)
     splits = np.where(usable, job.splits, UNUSED)
-    _require_training(job, summary, usable)
-    assert summary.histogram is not None
-    classes = job.rules.classes or ClassTable.from_codes(summary.codes.tolist())
+    contract = _contract(job, summary, usable)
+    scenes, crs = _scene_tables(job)
+    known = {} if job.existing is None else job.existing.attrs
+    coordinates = _coordinates(job, summary, splits, contract)
+    about = {
+        "contract": contract.to_dict(),
+        "scenes": scenes,
+        "crs": crs,
+        "split": _split_entry(job.rule),
+        "options": asdict(job.options),
+        "dropped": _dropped(job, known.get("dropped", {})),
+        "leakage": _leakage(job, coordinates, splits),
+        "commits": known.get("commits", 0) + 1,
+    }
+    return coordinates, about
+
+
+def _contract(job: Extraction, summary: ShardSummary, usable: NDArray[np.bool_]) -> Contract:
+    earlier = [] if job.existing is None else job.existing.histograms()
+    histograms = merge_by_split([*earlier, summary.histograms])
+    if "train" not in histograms:
+        raise ValueError(_why_no_training_patch(job, summary, usable))
+    first = job.sources[0]
     contract = make_contract(
-        summary.histogram,
-        job.scene,
-        classes,
+        histograms["train"],
+        first.scene,
+        job.rules.classes or ClassTable.from_codes(summary.codes.tolist()),
         kind=job.options.normalization,
         nodata_rule=job.rules.nodata_rule,
         ignore=job.rules.ignore,
     )
-    contract = _at_patch_resolution(contract, job.windows, job.options.patch_size)
-    statistics = statistics_dataset(summary.histogram, contract.bands)
-    attrs = {
-        "contract": contract.to_dict(),
-        "scenes": [_scene_entry(job.scene)],
-        "split": _split_entry(job.rule),
-        "options": asdict(job.options),
-        "dropped": dict(job.windows.dropped),
-        "band_statistics": {
-            str(name): column.values.tolist() for name, column in statistics.items()
-        },
-        "nearest_distance": _distances(job.windows, splits),
-    }
-    return _coordinates(job, summary, splits, contract), attrs
+    if job.existing is not None:
+        distance = job.existing.contract.ground_sample_distance
+        return replace(contract, ground_sample_distance=distance)
+    return _at_patch_resolution(contract, first.windows, job.options.patch_size)
 
 
-def _require_training(job: Extraction, summary: ShardSummary, usable: NDArray[np.bool_]) -> None:
-    if (usable & (job.splits == "train")).any():
-        return
-    if not summary.data_fraction.any():
-        raise ValueError(
-            f"the scene is all nodata in its {len(usable)} patches (nodata value "
-            f"{job.rules.nodata}, rule {job.rules.nodata_rule!r}); check the scene and its "
-            "nodata value, which open_scene(nodata=...) sets"
-        )
+def _why_no_training_patch(
+    job: Extraction, summary: ShardSummary, usable: NDArray[np.bool_]
+) -> str:
+    rules = job.rules
     if not summary.valid_fraction.any():
-        raise ValueError(
-            f"no pixel with data has a label in the {len(usable)} patches: all are "
-            f"{job.rules.ignore} (ignored) there; check that the labels cover the scene"
+        return (
+            f"the scene is all nodata in its {len(usable)} patches (nodata value {rules.nodata}, "
+            f"rule {rules.nodata_rule!r}); check the scene and its nodata value, which "
+            "open_scene(nodata=...) sets"
         )
-    raise ValueError(
+    if not summary.labelled_fraction.any():
+        return (
+            f"no pixel with data has a label in the {len(usable)} patches: all are {rules.ignore} "
+            "(ignored) there; check that the labels cover the scene"
+        )
+    return (
         f"no training patch is left: of {len(usable)} patches, {int(usable.sum())} have enough "
-        f"labelled pixels with data (min_valid_fraction {job.rules.min_valid_fraction:g}), and "
-        "none of these is for training; lower min_valid_fraction, make more or smaller patches, "
-        "or raise train_ratio"
+        f"pixels with data (min_valid_fraction {rules.min_valid_fraction:g}) and with a label "
+        f"(min_labelled_fraction {rules.min_labelled_fraction:g}), and none of these is for "
+        "training; lower the fractions, make more or smaller patches, or raise train_ratio"
     )
 
 
 def _coordinates(
     job: Extraction, summary: ShardSummary, splits: NDArray[np.str_], contract: Contract
-) -> xr.Dataset:
-    windows, transform = job.windows, grid_transform(job.scene, "the scene")
-    x = transform.c + transform.a * (windows.cols + windows.widths / 2)
-    y = transform.f + transform.e * (windows.rows + windows.heights / 2)
+) -> Coordinates:
+    first = 0 if job.existing is None else len(job.existing.attrs["scenes"])
+    columns: dict[str, list[NDArray[Any]]] = {}
+    for number, source in enumerate(job.sources, start=first):
+        for name, values in _of_source(source, number).items():
+            columns.setdefault(name, []).append(values)
     codes = contract.classes.codes
     per_patch: dict[str, NDArray[Any]] = {
         "split": splits.astype(object),
+        **{name: np.concatenate(parts) for name, parts in columns.items()},
+        "valid_fraction": summary.valid_fraction,
+        "labelled_fraction": summary.labelled_fraction,
+        "digest": summary.digests,
+    }
+    return {
+        **{name: (("patch",), values) for name, values in per_patch.items()},
+        "class_pixels": (("patch", "class"), class_columns(summary, codes)),
+        "band": (("band",), np.array(contract.bands, object)),
+        "class": (("class",), np.array(codes)),
+    }
+
+
+def _of_source(source: PatchSource, number: int) -> dict[str, NDArray[Any]]:
+    windows, transform = source.windows, grid_transform(source.scene, source.name)
+    return {
         "id": windows.ids.astype(object),
-        "scene": np.zeros(len(windows), np.uint16),
+        "scene": np.full(len(windows), number, np.uint32),
         "row": windows.rows,
         "col": windows.cols,
         "height": windows.heights,
         "width": windows.widths,
-        "patch_x": x,
-        "patch_y": y,
-        "data_fraction": summary.data_fraction,
-        "valid_fraction": summary.valid_fraction,
+        "patch_x": transform.c + transform.a * (windows.cols + windows.widths / 2),
+        "patch_y": transform.f + transform.e * (windows.rows + windows.heights / 2),
     }
-    return xr.Dataset(
-        coords={
-            **{name: ("patch", values) for name, values in per_patch.items()},
-            "class_pixels": (("patch", "class"), class_columns(summary, codes)),
-            "band": ("band", np.array(contract.bands, object)),
-            "class": ("class", np.array(codes)),
-        }
-    )
 
 
 def _at_patch_resolution(contract: Contract, windows: PatchWindows, patch_size: int) -> Contract:
@@ -129,15 +150,23 @@ def _at_patch_resolution(contract: Contract, windows: PatchWindows, patch_size: 
     )
 
 
-def _scene_entry(scene: xr.DataArray) -> dict[str, Any]:
-    return {
-        "name": scene.attrs["source"],
-        "crs": scene.rio.crs.to_wkt(),
-        "crs_name": crs_text(scene.rio.crs),
-        "transform": list(grid_transform(scene, "the scene"))[:6],
-        "shape": [scene.sizes["y"], scene.sizes["x"]],
-        "bands": band_names_of(scene),
-    }
+def _scene_tables(job: Extraction) -> tuple[list[dict[str, Any]], list[str]]:
+    """Scenes, and the CRSs that they refer to by number: many scenes share a few."""
+    known = {} if job.existing is None else job.existing.attrs
+    scenes, crs = list(known.get("scenes", [])), list(known.get("crs", []))
+    for source in job.sources:
+        text = source.scene.rio.crs.to_wkt()
+        if text not in crs:
+            crs.append(text)
+        scenes.append(
+            {
+                "name": source.name,
+                "crs": crs.index(text),
+                "transform": list(grid_transform(source.scene, source.name))[:6],
+                "shape": [source.scene.sizes["y"], source.scene.sizes["x"]],
+            }
+        )
+    return scenes, crs
 
 
 def _split_entry(rule: Split) -> dict[str, Any]:
@@ -145,10 +174,33 @@ def _split_entry(rule: Split) -> dict[str, Any]:
     return {"rule": type(rule).__name__, **options}
 
 
-def _distances(windows: PatchWindows, splits: NDArray[np.str_]) -> dict[str, float | None]:
-    result: dict[str, float | None] = {}
-    arrays = windows.rows, windows.cols, windows.heights, windows.widths
-    for pair in (("test", "train"), ("validation", "train"), ("test", "validation")):
-        distance = nearest_distance(*arrays, splits, pair)
-        result["-".join(pair)] = None if np.isnan(distance) else distance
-    return result
+def _dropped(job: Extraction, known: dict[str, int]) -> dict[str, int]:
+    total = dict(known)
+    found = [source.windows.dropped for source in job.sources]
+    if job.left_out:
+        found.append({"the split leaves out": job.left_out})
+    for counts in found:
+        for reason, count in counts.items():
+            total[reason] = total.get(reason, 0) + count
+    return total
+
+
+def _leakage(job: Extraction, coordinates: Coordinates, splits: NDArray[np.str_]) -> dict[str, Any]:
+    grids = [
+        (grid_transform(source.scene, source.name), source.scene.rio.crs.to_wkt())
+        for source in job.sources
+    ]
+    numbers = coordinates["scene"][1].astype(np.int64)
+    digests = coordinates["digest"][1]
+    windows = tuple(coordinates[name][1] for name in ("row", "col", "height", "width"))
+    if job.existing is not None:
+        existing = job.existing
+        grids = [*map(existing.grid_of_scene, range(len(existing.attrs["scenes"]))), *grids]
+        numbers = np.concatenate([existing.coordinate("scene").astype(np.int64), numbers])
+        digests = np.concatenate([existing.coordinate("digest"), digests])
+        windows = tuple(
+            np.concatenate([existing.coordinate(name), side])
+            for name, side in zip(("row", "col", "height", "width"), windows, strict=True)
+        )
+        splits = np.concatenate([existing.splits, splits])
+    return leakage(footprints_of(windows, numbers, grids, splits), splits, digests).to_dict()

@@ -1,28 +1,46 @@
-"""From a scene and its labels to a patch store, through one lazy graph."""
+"""From a scene and its labels to a patch store, through dask."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from dask.base import compute
-
+from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
 from seg4eo_xr.options import with_changes
+from seg4eo_xr.patches.building import JOURNAL, built_anew, built_on, is_committed, locate
 from seg4eo_xr.patches.description import describe_extraction
+from seg4eo_xr.patches.journal import read_journal, read_record
 from seg4eo_xr.patches.options import ExtractOptions
-from seg4eo_xr.patches.planning import plan_extraction
+from seg4eo_xr.patches.planning import check_graph, plan_extraction, shard_graph
+from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.patches.store import open_store
-from seg4eo_xr.patches.writing import commit, create_arrays, staged
+from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar
+from seg4eo_xr.running import run_to_the_end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
     import geopandas as gpd
     import xarray as xr
+    from upath import UPath
 
     from seg4eo_xr.geometry.splits import Split
+    from seg4eo_xr.patches.planning import Extraction, ShardTask
     from seg4eo_xr.patches.store import PatchStore
     from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.open import SceneSource
+
+    OnFailure = Callable[[str, Exception], None]
+
+
+class LeakageWarning(UserWarning):
+    """Scores on a split will look better than they are."""
+
+
+# Shards whose tasks are in one graph: enough for a large cluster, few enough for its scheduler.
+_SHARDS_AT_ONCE = 256
 
 
 def extract_patches(
@@ -41,7 +59,8 @@ def extract_patches(
     """Cut a scene and its labels into patches, and store them for training.
 
     Each chunk of the scene is read once. Patches are the stored numbers of the scene; statistics,
-    class counts and the model's contract are taken on the way, from pixels with data only.
+    class counts and the model's contract are taken on the way, from pixels with data only. A run
+    that was killed goes on where it was when it is started again with the same arguments.
 
     Parameters
     ----------
@@ -50,15 +69,16 @@ def extract_patches(
     labels
         What `open_labels` takes: class codes on the scene's grid, or polygons.
     store
-        Folder to write, by custom ``<name>.zarr``.
+        Folder to write, by custom ``<name>.zarr``, or a URL such as ``s3://bucket/<name>.zarr``
+        (with the extra ``s3``; credentials and endpoint come from the usual AWS variables).
     options
         How to cut; `ExtractOptions` has the defaults.
     grid
-        Polygons, one a patch; None lays a regular grid.
+        Polygons, one a patch; None lays a regular grid, or draws windows as `options` say.
     id_column
         Column of `grid` that names the patches.
     split
-        `RandomSplit` (the default), `SpatialSplit` or another rule.
+        `RandomSplit` (the default), `SpatialSplit`, `SceneSplit`, `ColumnSplit` or another rule.
     classes
         Codes, names and colours; None takes the labels' own table, or else the codes that occur.
     progress
@@ -74,21 +94,116 @@ def extract_patches(
     Raises
     ------
     FileExistsError
-        If the store exists.
+        If the store exists, and is neither to be overwritten nor added to.
     OSError
-        If the store cannot be written or the scene cannot be read.
+        If the store cannot be written or the scene cannot be read. What was committed before stays
+        readable.
     ValueError
         If scene and labels do not align, the scene is smaller than a patch or all nodata, or a
         label is not in the class table. Nothing is left behind then.
+
+    Warns
+    -----
+    LeakageWarning
+        If validation or test patches share pixels with training patches.
     """
     options = with_changes(options or ExtractOptions(), changes)
-    job = plan_extraction(
-        scene, labels, options, grid=grid, id_column=id_column, split=split, classes=classes
+    target, rule = locate(store), split or RandomSplit()
+    existing = store_to_extend(target, options)
+    source = plan_scene(
+        scene,
+        labels,
+        options,
+        grid=grid,
+        id_column=id_column,
+        group_column=rule.column if isinstance(rule, ColumnSplit) else None,
+        classes=classes if existing is None else existing.contract.classes,
     )
-    target = Path(store).absolute()
-    with staged(target, overwrite=options.overwrite) as path:
-        create_arrays(path, job.layout)
-        with progress_bar("extracting patches", enabled=progress):
-            (summary,) = compute(job.graph(path))
-        commit(path, *describe_extraction(job, summary))
-    return open_store(target)
+    job = plan_extraction([source], options, split=rule, classes=classes, existing=existing)
+    return run_extraction(job, target, progress=progress)
+
+
+def store_to_extend(target: UPath, options: ExtractOptions) -> PatchStore | None:
+    """Open the store that `options` want to add to; None if they want a new one."""
+    return open_store(target) if options.append and is_committed(target) else None
+
+
+def run_extraction(
+    job: Extraction,
+    target: UPath,
+    *,
+    progress: bool = True,
+    on_failure: OnFailure | None = None,
+) -> PatchStore:
+    """Write the patches of a plan, and commit them.
+
+    Parameters
+    ----------
+    job
+        The plan.
+    target
+        The store's place.
+    progress
+        Show a bar where it takes longer than two seconds.
+    on_failure
+        Called with the name of a source that cannot be read and the error, before the work goes on
+        without it; None lets the error out.
+    """
+    place = (
+        built_on(target)
+        if job.existing is not None
+        else built_anew(target, job.fingerprint, overwrite=job.options.overwrite)
+    )
+    with place as path, progress_bar("extracting patches", enabled=progress):
+        journal: UPath = path / JOURNAL / job.fingerprint
+        job = _write_shards(job, path, journal, on_failure)
+        summary = read_journal(journal, [task.name for task in job.shards])
+        coordinates, about = describe_extraction(job, summary)
+        commit(path, job.layout.first, coordinates, summary.histograms, about)
+    store = open_store(target)
+    for problem in store.leakage.problems():
+        warnings.warn(f"{target}: {problem}", LeakageWarning, stacklevel=3)
+    return store
+
+
+def _write_shards(
+    job: Extraction, path: UPath, journal: UPath, on_failure: OnFailure | None
+) -> Extraction:
+    """Write the shards that the journal does not know; return the plan as it was carried out."""
+    finished: set[str] = set()
+    while True:
+        size_arrays(path, job.layout)
+        missing = []
+        for task in job.shards:
+            if task.name not in finished and read_record(journal, task.name) is None:
+                missing.append(task)
+            else:
+                finished.add(task.name)
+        tasks = missing[:_SHARDS_AT_ONCE]
+        if not tasks:
+            return job
+        try:
+            run_to_the_end([shard_graph(job, task, path, journal) for task in tasks])
+        except Exception:
+            failures = _failures(job, tasks) if on_failure is not None else {}
+            if on_failure is None or not failures:
+                raise
+            for number, failure in failures.items():
+                on_failure(job.sources[number].name, failure)
+            if len(failures) == len(job.sources):
+                raise
+            job = job.without(list(failures))
+        else:
+            finished.update(task.name for task in tasks)
+
+
+def _failures(job: Extraction, tasks: Sequence[ShardTask]) -> dict[int, Exception]:
+    """Find the sources that cannot be read, by reading each for itself."""
+    failures: dict[int, Exception] = {}
+    for number in sorted({number for task in tasks for number, _ in task.sections}):
+        own = [task.of_source(number) for task in tasks]
+        try:
+            run_to_the_end([check_graph(job, task) for task in own if task.sections])
+        except Exception as error:
+            failures[number] = error
+    return failures

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.scenes.grid import crs_text, grid_transform, missing_crs
+from seg4eo_xr.scenes.grid import crs_text, grid_transform, missing_crs, require_degrees
 from seg4eo_xr.scenes.vectors import read_vector
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
     import xarray as xr
+    from affine import Affine
     from numpy.typing import NDArray
 
 # A cell drawn on the pixel grid comes back from its file a hair off; this much of a pixel is no
@@ -35,6 +36,9 @@ class PatchWindows:
         Size of each window, ``(patch,)`` int64.
     ids
         A name a window, ``(patch,)`` str.
+    groups
+        Value of the grid's column that a split goes by, ``(patch,)`` str; empty where there is
+        none.
     dropped
         Windows left out, by reason.
     """
@@ -44,6 +48,7 @@ class PatchWindows:
     heights: NDArray[np.int64]
     widths: NDArray[np.int64]
     ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
     dropped: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -57,6 +62,7 @@ class PatchWindows:
             self.heights[positions],
             self.widths[positions],
             self.ids[positions],
+            self.groups[positions],
             self.dropped,
         )
 
@@ -99,35 +105,47 @@ def regular_windows(
     for name, number in (("patch_size", patch_size), ("stride", stride)):
         if number < 1:
             raise ValueError(f"{name} must be at least 1 pixel, got {number}")
-    height, width = shape
-    if min(shape) < patch_size:
-        raise ValueError(
-            f"the scene has {height} × {width} pixels and is smaller than one patch of "
-            f"{patch_size} × {patch_size}; choose patch_size {min(shape)} or less"
-        )
+    require_room(shape, patch_size)
     starts = [np.arange(0, size - patch_size + 1, stride, dtype=np.int64) for size in shape]
     rows, cols = (axis.ravel() for axis in np.meshgrid(*starts, indexing="ij"))
-    size = np.full(len(rows), patch_size, np.int64)
     covering = [1 + -(-max(0, side - patch_size) // stride) for side in shape]
     partial = covering[0] * covering[1] - len(rows)
-    return PatchWindows(
-        rows,
-        cols,
-        size,
-        size,
-        np.array([f"{row}_{col}" for row, col in zip(rows, cols, strict=True)]),
-        {"reach past the edge of the scene": partial} if partial else {},
-    )
+    dropped = {"reach past the edge of the scene": partial} if partial else {}
+    return square_windows(rows, cols, patch_size, dropped)
+
+
+def require_room(shape: tuple[int, int], patch_size: int) -> None:
+    """Raise a ValueError where a scene is smaller than one patch."""
+    if min(shape) < patch_size:
+        raise ValueError(
+            f"the scene has {shape[0]} × {shape[1]} pixels and is smaller than one patch of "
+            f"{patch_size} × {patch_size}; choose patch_size {min(shape)} or less"
+        )
+
+
+def square_windows(
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    patch_size: int,
+    dropped: Mapping[str, int] | None = None,
+) -> PatchWindows:
+    """Make windows of one size, named ``<row>_<column>`` by their upper left pixel."""
+    size = np.full(len(rows), patch_size, np.int64)
+    ids = np.array([f"{row}_{col}" for row, col in zip(rows, cols, strict=True)], np.str_)
+    return PatchWindows(rows, cols, size, size, ids, np.full(len(rows), ""), dropped or {})
 
 
 def polygon_windows(
-    grid: gpd.GeoDataFrame | str | Path, scene: xr.DataArray, id_column: str | None = None
+    grid: gpd.GeoDataFrame | str | Path,
+    scene: xr.DataArray,
+    id_column: str | None = None,
+    group_column: str | None = None,
 ) -> PatchWindows:
     """Turn the polygons of a vector file into windows of a scene, one a polygon.
 
-    A polygon is reprojected to the scene's CRS; its window is its bounding box, the upper left
-    corner and the size each rounded to whole pixels. Polygons that do not lie inside the scene with
-    their whole box are left out and counted in `dropped`.
+    A polygon is reprojected to the scene's CRS; its window is its bounding box, rotated cells
+    included, with the upper left corner and the size each rounded to whole pixels. Polygons that do
+    not lie inside the scene with their whole box are left out and counted in `dropped`.
 
     Parameters
     ----------
@@ -136,7 +154,10 @@ def polygon_windows(
     scene
         Array with dimensions ``y`` and ``x``, a CRS and a north-up transform.
     id_column
-        Column that names the patches; None numbers them by their row in the grid, from 0.
+        Column that names the patches; None numbers them by their row in the grid, from 0, as does
+        a missing name.
+    group_column
+        Column that becomes `groups`.
 
     Returns
     -------
@@ -148,30 +169,21 @@ def polygon_windows(
     FileNotFoundError, OSError
         If the file does not exist or is no vector file.
     ValueError
-        If it has no CRS, no such column, or no polygon inside the scene.
+        If it is empty, has no CRS or a CRS that its numbers contradict, no such column, invalid
+        polygons, other geometries than polygons, or no polygon inside the scene.
     """
-    import shapely
-
-    is_path = isinstance(grid, str | Path)
-    name = f"grid {str(grid)!r}" if is_path else "the grid"
-    frame = _in_crs_of(scene, read_vector(grid) if is_path else grid, name)
-    if id_column is not None and id_column not in frame.columns:
-        raise ValueError(
-            f"{name} has no column {id_column!r}; it has "
-            f"{[column for column in frame.columns if column != frame.geometry.name]}"
-        )
-    ids = np.arange(len(frame)) if id_column is None else frame[id_column].to_numpy()
-    transform = grid_transform(scene, "the scene")
-    left, bottom, right, top = shapely.bounds(frame.geometry.to_numpy()).T
-    rows = (np.array([top, bottom]) - transform.f) / transform.e
-    cols = (np.array([left, right]) - transform.c) / transform.a
-    edges = np.sort([rows, cols], axis=1)
-    sizes = edges[:, 1] - edges[:, 0]
-    usable = np.isfinite(edges).all(axis=(0, 1)) & (sizes >= 0.5).all(axis=0)
-    starts, lengths = (
-        np.floor(np.where(usable, numbers, 0) + 0.5 + _HAIR).astype(np.int64)
-        for numbers in (edges[:, 0], sizes)
-    )
+    if isinstance(grid, str | Path):
+        name, frame = f"grid {str(grid)!r}", read_vector(grid)
+    else:
+        name, frame = "the grid", grid
+    if frame.empty:
+        raise ValueError(f"{name} has no rows; draw one polygon a patch, or leave the grid away")
+    ids = _as_text(frame, id_column, name)
+    ids = np.where(ids == "", np.arange(len(frame)).astype(str), ids)
+    groups = _as_text(frame, group_column, name)
+    _require_polygons(frame, name)
+    bounds = _bounds_in_crs_of(scene, frame, name)
+    starts, lengths, usable = _whole_pixels(bounds, grid_transform(scene, "the scene"))
     limits = np.array([[scene.sizes["y"]], [scene.sizes["x"]]])
     touching = usable & ((starts < limits) & (starts + lengths > 0)).all(axis=0)
     inside = touching & ((starts >= 0) & (starts + lengths <= limits)).all(axis=0)
@@ -182,19 +194,103 @@ def polygon_windows(
     }
     dropped = {reason: count for reason, count in reasons.items() if count}
     if not inside.any():
-        told = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "it is empty"
+        told = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise ValueError(
             f"{name} has no polygon inside the scene ({told}); the scene covers "
-            f"{tuple(round(edge, 6) for edge in scene.rio.bounds())} in {crs_text(scene.rio.crs)}"
+            f"{tuple(round(edge, 6) for edge in scene.rio.bounds())} in {crs_text(scene.rio.crs)}, "
+            f"the polygons {tuple(np.round(_total(bounds), 6).tolist())}"
         )
-    return PatchWindows(
-        starts[0], starts[1], lengths[0], lengths[1], ids.astype(str), dropped
-    ).take(np.flatnonzero(inside))
+    windows = PatchWindows(starts[0], starts[1], lengths[0], lengths[1], ids, groups, dropped)
+    return windows.take(np.flatnonzero(inside))
 
 
-def _in_crs_of(scene: xr.DataArray, frame: gpd.GeoDataFrame, name: str) -> gpd.GeoDataFrame:
+def _as_text(frame: gpd.GeoDataFrame, column: str | None, name: str) -> NDArray[np.str_]:
+    """Values of a column as text: empty where missing, whole numbers without a fraction."""
+    if column is None:
+        return np.full(len(frame), "")
+    if column not in frame.columns:
+        raise ValueError(
+            f"{name} has no column {column!r}; it has "
+            f"{[str(known) for known in frame.columns if known != frame.geometry.name]}"
+        )
+    values, missing = frame[column], frame[column].isna()
+    # missing values make a file's integers floats
+    texts = [
+        "" if lacks else str(int(value) if _is_whole(value) else value)
+        for value, lacks in zip(values, missing, strict=True)
+    ]
+    return np.array(texts, np.str_)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and float(value).is_integer()
+
+
+def _require_polygons(frame: gpd.GeoDataFrame, name: str) -> None:
+    """Raise ValueError for geometries that are no polygons, or invalid ones."""
+    import shapely
+
+    shapes = frame.geometry.to_numpy()
+    drawn = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    # of a collection, as mending makes them of spiky polygons, it is the largest that counts
+    others = drawn & (shapely.get_dimensions(shapes) != 2)
+    if others.any():
+        kinds = sorted({shape.geom_type for shape in shapes[others]})
+        raise ValueError(
+            f"{name} holds {int(others.sum())} geometries that are no polygons ({', '.join(kinds)};"
+            f" {_first_rows(others)}); a grid has one polygon a patch: draw boxes around them with "
+            "grid.buffer(distance, cap_style='square')"
+        )
+    invalid = drawn & ~shapely.is_valid(shapes)
+    if invalid.any():
+        reason = shapely.is_valid_reason(shapes[np.argmax(invalid)])
+        raise ValueError(
+            f"{name} holds {int(invalid.sum())} invalid polygons ({_first_rows(invalid)}; the "
+            f"first: {reason}); mend them with grid.geometry = shapely.make_valid(grid.geometry)"
+        )
+
+
+def _first_rows(chosen: NDArray[np.bool_]) -> str:
+    rows = np.flatnonzero(chosen)
+    told = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+    return f"row{'s' if len(rows) > 1 else ''} {told}, counted from 0"
+
+
+def _bounds_in_crs_of(
+    scene: xr.DataArray, frame: gpd.GeoDataFrame, name: str
+) -> NDArray[np.float64]:
+    """Left, bottom, right and top of each polygon in the scene's CRS, ``(4, polygon)``."""
+    import shapely
+
     if frame.crs is None:
         raise ValueError(f"{name} has no CRS; set it with .set_crs('EPSG:...') and save it again")
     if scene.rio.crs is None:
         raise ValueError(missing_crs("the scene"))
-    return frame.to_crs(scene.rio.crs)
+    require_degrees(tuple(frame.total_bounds), frame.crs, f"the cells of {name}")
+    moved = frame.geometry.to_crs(scene.rio.crs)
+    bounds: NDArray[np.float64] = shapely.bounds(moved.to_numpy()).T
+    return bounds
+
+
+def _total(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = bounds[:, np.isfinite(bounds).all(axis=0)]
+    if not known.size:
+        return np.full(4, np.nan)
+    return np.concatenate([known[:2].min(axis=1), known[2:].max(axis=1)])
+
+
+def _whole_pixels(
+    bounds: NDArray[np.float64], transform: Affine
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Start and length of each polygon along y and x, ``(2, polygon)``, and whether it has any."""
+    left, bottom, right, top = bounds
+    rows = (np.array([top, bottom]) - transform.f) / transform.e
+    cols = (np.array([left, right]) - transform.c) / transform.a
+    edges = np.stack([rows, cols], axis=1)
+    sizes = edges[1] - edges[0]
+    usable = np.isfinite(edges).all(axis=(0, 1)) & (sizes >= 0.5).all(axis=0)
+    starts, lengths = (
+        np.floor(np.where(usable, numbers, 0) + 0.5 + _HAIR).astype(np.int64)
+        for numbers in (edges[0], sizes)
+    )
+    return starts, lengths, usable

@@ -1,39 +1,39 @@
-"""The plan of an extraction: which patches there will be, and the graph that writes them."""
+"""The plan of an extraction: which patches there will be, and the tasks that write them."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
+from dask.base import tokenize
 from dask.delayed import Delayed, delayed
 
-from seg4eo_xr.geometry.splits import RandomSplit
-from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
-from seg4eo_xr.patches.grids import PatchWindows, polygon_windows, regular_windows
+from seg4eo_xr.geometry.footprints import Footprints
+from seg4eo_xr.geometry.splits import SPLITS
+from seg4eo_xr.patches.encoding import encode_patches
+from seg4eo_xr.patches.footprints import on_reference
+from seg4eo_xr.patches.journal import write_record
+from seg4eo_xr.patches.sources import common_table, require_alike
 from seg4eo_xr.patches.summary import ShardSummary, SummaryRules, merge_summaries, summarize
 from seg4eo_xr.patches.writing import StoreLayout, default_shard_size, write_shard
-from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.labels import open_labels
-from seg4eo_xr.scenes.open import open_scene
+from seg4eo_xr.scenes.grid import grid_transform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import geopandas as gpd
     from numpy.typing import NDArray
+    from upath import UPath
 
     from seg4eo_xr.geometry.splits import Split
     from seg4eo_xr.patches.options import ExtractOptions
-    from seg4eo_xr.scenes.open import SceneSource
+    from seg4eo_xr.patches.sources import PatchSource, Section
+    from seg4eo_xr.patches.store import PatchStore
+    from seg4eo_xr.scenes.classes import ClassTable
 
 _LOGGER = logging.getLogger(__name__)
-_MERGED_AT_ONCE = 8
-_SUMMARIZED_AT_ONCE = 16  # patches
-_CHUNK_OF_ARRAYS = 2048  # pixels; what is in memory already is cut as files are
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,10 @@ class Extraction:
 
     Parameters
     ----------
-    scene, labels
-        Lazy arrays ``(band, y, x)`` and ``(y, x)`` on one grid.
-    windows, splits
-        The patches in the store's order, and the split of each.
+    sources
+        Where the patches come from, in the store's order.
+    splits
+        Split of each new patch, ``(patch,)``.
     layout
         Sizes of the store's arrays.
     rules
@@ -54,181 +54,272 @@ class Extraction:
         The split's rule.
     options
         How to cut.
+    left_out
+        New patches that the split leaves out.
+    existing
+        The store that the patches are added to.
     """
 
-    scene: xr.DataArray
-    labels: xr.DataArray
-    windows: PatchWindows
+    sources: tuple[PatchSource, ...]
     splits: NDArray[np.str_]
     layout: StoreLayout
     rules: SummaryRules
     rule: Split
     options: ExtractOptions
+    left_out: int = 0
+    existing: PatchStore | None = None
 
-    def graph(self, path: Path) -> Delayed:
-        """Build the graph that writes the shards and returns the `ShardSummary` of all patches."""
-        blocks = self.scene.data.to_delayed()[0], self.labels.data.to_delayed()
-        level = []
-        for patches in self.layout.shards:
-            windows = self.windows.take(np.arange(patches.start, patches.stop))
-            plans = [plan_pieces(windows, a.data.chunks[-2:]) for a in (self.scene, self.labels)]
-            cuts = [
-                [delayed(cut, pure=True)(chunks[plan.chunk], plan) for plan in pieces]
-                for chunks, pieces in zip(blocks, plans, strict=True)
-            ]
-            task = _ShardTask(
-                path,
-                patches,
-                windows,
-                (plans[0], plans[1]),
-                self.splits[patches] == "train",
-                self._resampling(),
-                self.rules,
-            )
-            level.append(delayed(_run_shard, pure=True)(task, *cuts))
-        merge = delayed(merge_summaries, pure=True)
-        while len(level) > 1:
-            level = [
-                merge(level[i : i + _MERGED_AT_ONCE]) for i in range(0, len(level), _MERGED_AT_ONCE)
-            ]
-        total: Delayed = level[0]
-        return total
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Position of each source's first patch in the store, and the end of the last."""
+        lengths = [len(source.windows) for source in self.sources]
+        return self.layout.first + np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
-    def _resampling(self) -> tuple[Resampling, Resampling]:
-        size = self.options.patch_size
-        images = Resampling(size, self.options.interpolation, self.rules.nodata)
-        return images, Resampling(size, "nearest", self.rules.ignore)
+    @cached_property
+    def shards(self) -> list[ShardTask]:
+        """What each shard's worker needs."""
+        return [self._shard(patches) for patches in self.layout.shards]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Name of all that the store's bytes depend on."""
+        names = [task.name for task in self.shards]
+        return tokenize(names, self.layout, str(self.rule), self.options)[:8]
 
-def plan_extraction(
-    scene: SceneSource,
-    labels: str | Path | xr.DataArray | gpd.GeoDataFrame,
-    options: ExtractOptions,
-    *,
-    grid: gpd.GeoDataFrame | str | Path | None = None,
-    id_column: str | None = None,
-    split: Split | None = None,
-    classes: ClassTable | None = None,
-) -> Extraction:
-    """Decide which patches there will be and where each goes; reads no pixel.
+    def without(self, sources: Sequence[int]) -> Extraction:
+        """Return the plan without some of its sources; the others keep their splits."""
+        kept = [i for i in range(len(self.sources)) if i not in set(sources)]
+        edges = self.starts - self.layout.first
+        splits = [self.splits[edges[i] : edges[i + 1]] for i in kept]
+        count = sum(map(len, splits))
+        return replace(
+            self,
+            sources=tuple(self.sources[i] for i in kept),
+            splits=np.concatenate([self.splits[:0], *splits]),
+            layout=replace(self.layout, patches=self.layout.first + count),
+        )
 
-    Parameters and errors are those of `extract_patches`.
-    """
-    source = _source_name(scene)
-    scene = open_scene(scene)
-    labels = open_labels(labels, like=scene, ignore=_ignore_code(labels))
-    if scene.chunks is None:
-        scene = scene.chunk({"band": -1, "y": _CHUNK_OF_ARRAYS, "x": _CHUNK_OF_ARRAYS})
-    if labels.chunks is None:
-        labels = labels.chunk({"y": _CHUNK_OF_ARRAYS, "x": _CHUNK_OF_ARRAYS})
-    if grid is None:
-        shape = scene.sizes["y"], scene.sizes["x"]
-        windows = regular_windows(shape, options.patch_size, options.stride)
-    else:
-        windows = polygon_windows(grid, scene, id_column)
-    rule = split or RandomSplit()
-    windows, splits = _dealt(windows, rule, scene.data.chunks[-2:])
-    for reason, count in windows.dropped.items():
-        _LOGGER.info("left out: %d windows that %s", count, reason)
-    nodata, ignore = scene.rio.nodata, int(labels.rio.nodata)
-    nodata = None if nodata is None else float(nodata)
-    bands = scene.sizes["band"]
-    shard_size = options.shard_size or default_shard_size(
-        len(windows), bands, options.patch_size, scene.dtype
-    )
-    layout = StoreLayout(
-        len(windows),
-        bands,
-        options.patch_size,
-        shard_size,
-        str(scene.dtype),
-        str(labels.dtype),
-        nodata,
-        ignore,
-    )
-    known = classes or ClassTable.from_attrs(labels.attrs)
-    rules = SummaryRules(nodata, options.nodata_rule, ignore, options.min_valid_fraction, known)
-    scene = scene.assign_attrs(source=source)
-    return Extraction(scene, labels, windows, splits, layout, rules, rule, options)
+    def _shard(self, patches: slice) -> ShardTask:
+        touching = (self.starts[:-1] < patches.stop) & (self.starts[1:] > patches.start)
+        parts = []
+        for number in np.flatnonzero(touching).tolist():
+            first, last = self.starts[number : number + 2].tolist()
+            within = range(max(patches.start - first, 0), min(patches.stop, last) - first)
+            for start in within[:: self.layout.patches_at_once]:
+                stop = min(start + self.layout.patches_at_once, within.stop)
+                parts.append((number, self.sources[number].section(slice(start, stop))))
+        new = slice(patches.start - self.layout.first, patches.stop - self.layout.first)
+        return ShardTask(patches, tuple(parts), self.splits[new], self.rules)
 
 
 @dataclass(frozen=True, eq=False)
-class _ShardTask:
-    """All that one shard's task needs besides the pieces."""
+class ShardTask:
+    """What a worker needs to write one shard.
 
-    path: Path
+    Parameters
+    ----------
+    patches
+        Range in the store.
+    sections
+        Where the patches come from, in their order, each with the number of its source; a few
+        patches each, since they are numbers in memory until they are encoded.
+    splits
+        Split of each patch, ``(patch,)``.
+    rules
+        What counts.
+    """
+
     patches: slice
-    windows: PatchWindows
-    plans: tuple[list[Pieces], list[Pieces]]
-    training: NDArray[np.bool_]
-    resampling: tuple[Resampling, Resampling]
+    sections: tuple[tuple[int, Section], ...]
+    splits: NDArray[np.str_]
     rules: SummaryRules
 
+    @cached_property
+    def name(self) -> str:
+        """Name of the shard in the journal: of all that its bytes depend on."""
+        sections = [section for _, section in self.sections]
+        splits = self.splits.tolist()
+        return tokenize(self.patches.start, self.patches.stop, sections, splits, self.rules)
+
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return str(self.path), self.patches.start, self.patches.stop, self.rules, self.resampling
+        return (self.name,)
+
+    def of_source(self, number: int) -> ShardTask:
+        """Return the part of the task that reads one source."""
+        lengths = [len(section.names) for _, section in self.sections]
+        owners = np.repeat([owner for owner, _ in self.sections], lengths)
+        own = tuple((owner, section) for owner, section in self.sections if owner == number)
+        return replace(self, sections=own, splits=self.splits[owners == number])
 
 
-def _run_shard(
-    task: _ShardTask, image_cuts: Sequence[Any], label_cuts: Sequence[Any]
-) -> ShardSummary:
-    """Put one shard together, write it, and return its statistics."""
-    images, labels = (
-        assemble(plans, cuts, task.windows, resampling)
-        for plans, cuts, resampling in zip(
-            task.plans, (image_cuts, label_cuts), task.resampling, strict=True
-        )
+def shard_graph(job: Extraction, task: ShardTask, path: UPath, journal: UPath) -> Delayed:
+    """Build the tasks that write a shard to a store and note it in the journal."""
+    write = partial(_write, path, journal, task.patches, task.name)
+    written: Delayed = delayed(write, pure=True)(_encoded_sections(job, task))
+    return written
+
+
+def check_graph(job: Extraction, task: ShardTask) -> Delayed:
+    """Build the tasks that read a shard as `shard_graph` does, and write nothing."""
+    read: Delayed = delayed(len, pure=True)(_encoded_sections(job, task))
+    return read
+
+
+def _encoded_sections(job: Extraction, task: ShardTask) -> list[Delayed]:
+    dtypes, parts, start = (job.layout.dtype, job.layout.label_dtype), [], 0
+    for number, section in task.sections:
+        splits = task.splits[start : start + len(section.names)]
+        start += len(splits)
+        # A part of a function, since dask would search its other arguments for tasks.
+        encode = partial(_encode, section, splits.tolist(), task.rules, dtypes)
+        parts.append(delayed(encode, pure=True)(job.sources[number].inputs(section)))
+    return parts
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """Consecutive patches as chunks, and what they told while they were numbers."""
+
+    images: list[bytes]
+    labels: list[bytes]
+    summary: ShardSummary
+
+
+def _encode(
+    section: Section,
+    splits: Sequence[str],
+    rules: SummaryRules,
+    dtypes: tuple[str, str],
+    inputs: Any,
+) -> _Encoded:
+    images, labels = section.read(inputs)
+    summary = summarize(images, labels, np.array(splits), section.names, rules)
+    return _Encoded(encode_patches(images, dtypes[0]), encode_patches(labels, dtypes[1]), summary)
+
+
+def _write(
+    path: UPath, journal: UPath, patches: slice, name: str, parts: Sequence[_Encoded]
+) -> None:
+    images = [chunk for part in parts for chunk in part.images]
+    labels = [chunk for part in parts for chunk in part.labels]
+    write_shard(path, patches, images, labels)
+    write_record(journal, name, merge_summaries([part.summary for part in parts]))
+
+
+def plan_extraction(
+    sources: Sequence[PatchSource],
+    options: ExtractOptions,
+    *,
+    split: Split,
+    classes: ClassTable | None = None,
+    existing: PatchStore | None = None,
+) -> Extraction:
+    """Deal the patches of all sources to the splits, and lay out the store; reads no pixel.
+
+    Parameters
+    ----------
+    sources
+        At least one; scenes of one store agree in bands, dtype, scaling and nodata.
+    options
+        How to cut.
+    split
+        The split's rule.
+    classes
+        The class table; None joins the tables of the labels, where they all have one.
+    existing
+        Store that the patches are added to.
+
+    Raises
+    ------
+    ValueError
+        If sources do not go together, or the split cannot be met.
+    """
+    first = sources[0]
+    for other in sources[1:]:
+        require_alike(first, other)
+    if existing is not None:
+        existing.require_fits(first, options)
+        classes = existing.contract.classes
+    dealt = _dealt(sources, split, existing)
+    taken, splits = _without_left_out(sources, dealt)
+    nodata = first.scene.rio.nodata
+    rules = SummaryRules(
+        None if nodata is None else float(nodata),
+        options.nodata_rule,
+        int(first.labels.rio.nodata),
+        options.min_valid_fraction,
+        options.min_labelled_fraction,
+        classes or common_table(sources),
     )
-    names = [
-        f"patch {name} at row {row}, column {col}"
-        for name, row, col in zip(
-            task.windows.ids, task.windows.rows, task.windows.cols, strict=True
-        )
-    ]
-    # In slices, since masks and counts of a whole shard would take as much memory as the shard.
-    slices = [slice(i, i + _SUMMARIZED_AT_ONCE) for i in range(0, len(images), _SUMMARIZED_AT_ONCE)]
-    summary = merge_summaries(
-        [
-            summarize(images[part], labels[part], task.training[part], names[part], task.rules)
-            for part in slices
-        ]
-    )
-    write_shard(task.path, task.patches, images, labels)
-    return summary
+    layout = _layout(sources, len(splits), options, rules, existing)
+    left_out = len(dealt) - len(splits)
+    return Extraction(taken, splits, layout, rules, split, options, left_out, existing)
+
+
+def _without_left_out(
+    sources: Sequence[PatchSource], splits: NDArray[np.str_]
+) -> tuple[tuple[PatchSource, ...], NDArray[np.str_]]:
+    """Drop the patches that have no split, and bring the others into reading order."""
+    taken, kept = [], []
+    edges = np.cumsum([0, *(len(source.windows) for source in sources)])
+    for source, start, stop in zip(sources, edges, edges[1:], strict=False):
+        for reason, count in source.windows.dropped.items():
+            _LOGGER.info("%s: left out %d windows that %s", source.name, count, reason)
+        own, order = splits[start:stop], source.reading_order()
+        order = order[own[order] != ""]
+        taken.append(source.take(order))
+        kept.append(own[order])
+    return tuple(taken), np.concatenate(kept)
 
 
 def _dealt(
-    windows: PatchWindows, rule: Split, chunks: tuple[tuple[int, ...], tuple[int, ...]]
-) -> tuple[PatchWindows, NDArray[np.str_]]:
-    """Split the windows, leave out what the split leaves out, and bring them into reading order.
-
-    Windows of one chunk follow each other, so that few chunks are in memory at a time.
-    """
-    splits = np.asarray(rule.assign(windows.rows, windows.cols, windows.heights, windows.widths))
-    rows, cols = (
-        np.searchsorted(np.cumsum(lengths), starts + sizes // 2, "right")
-        for lengths, starts, sizes in (
-            (chunks[0], windows.rows, windows.heights),
-            (chunks[1], windows.cols, windows.widths),
+    sources: Sequence[PatchSource], rule: Split, existing: PatchStore | None
+) -> NDArray[np.str_]:
+    """Split of each new patch; empty where the rule leaves it out."""
+    known = existing.footprints() if existing is not None else None
+    if known is not None:
+        assert existing is not None
+        known = known.take(np.flatnonzero(np.isin(existing.splits, SPLITS)))
+        transform, crs = existing.grid_of_scene(0)
+        count = len(existing.attrs["scenes"])
+    else:
+        transform, crs = grid_transform(sources[0].scene, "the scene"), sources[0].scene.rio.crs
+        count = 0
+    parts = [] if known is None else [known]
+    for number, source in enumerate(sources, start=count):
+        windows = source.windows
+        own = windows.rows, windows.cols, windows.heights, windows.widths
+        boxes = on_reference(
+            *own,
+            grid_transform(source.scene, source.name),
+            source.scene.rio.crs,
+            transform,
+            crs,
         )
+        parts.append(Footprints.of(*boxes, scenes=number, groups=windows.groups, windows=own))
+    names = np.asarray(rule.assign(Footprints.joined(parts)))
+    return names[len(known) :] if known is not None else names
+
+
+def _layout(
+    sources: Sequence[PatchSource],
+    count: int,
+    options: ExtractOptions,
+    rules: SummaryRules,
+    existing: PatchStore | None,
+) -> StoreLayout:
+    if existing is not None:
+        known = existing.layout
+        return replace(known, patches=known.patches + count, first=known.patches)
+    scene, size = sources[0].scene, options.patch_size
+    bands = scene.sizes["band"]
+    return StoreLayout(
+        count,
+        bands,
+        size,
+        options.shard_size or default_shard_size(count, bands, size, scene.dtype),
+        str(scene.dtype),
+        str(np.result_type(*(source.labels.dtype for source in sources))),
+        rules.nodata,
+        rules.ignore,
     )
-    order = np.lexsort((windows.cols, windows.rows, cols, rows))
-    order = order[splits[order] != ""]
-    left_out = len(windows) - len(order)
-    dropped = dict(windows.dropped)
-    if left_out:
-        dropped["lie within the buffer between the splits"] = left_out
-    return replace(windows.take(order), dropped=dropped), splits[order]
-
-
-def _ignore_code(labels: Any) -> int:
-    """Code of unlabelled pixels that an array states, or else 255."""
-    stated = labels.rio.nodata if isinstance(labels, xr.DataArray) else None
-    return int(stated) if stated is not None and float(stated).is_integer() else 255
-
-
-def _source_name(scene: Any) -> str:
-    if isinstance(scene, str | Path):
-        return str(scene)
-    if isinstance(scene, xr.DataArray | xr.Dataset):
-        return str(scene.encoding.get("source", "array"))
-    return ", ".join(map(str, scene))

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import zarr
+from affine import Affine
 
+from seg4eo_xr.geometry.leakage import LeakageReport
 from seg4eo_xr.geometry.splits import SPLITS
-from seg4eo_xr.patches.writing import SCHEMA, SCHEMA_VERSION
+from seg4eo_xr.patches.building import locate
+from seg4eo_xr.patches.footprints import footprints_of
+from seg4eo_xr.patches.summary import merge_by_split
+from seg4eo_xr.patches.writing import (
+    ABOUT,
+    SCHEMA,
+    SCHEMA_VERSION,
+    StoreLayout,
+    read_histograms,
+)
 from seg4eo_xr.scenes.contract import Contract
+from seg4eo_xr.scenes.open import band_names_of, band_scaling
+from seg4eo_xr.scenes.statistics import statistics_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
+    from upath import UPath
 
+    from seg4eo_xr.geometry.footprints import Footprints
     from seg4eo_xr.geometry.splits import SplitName
+    from seg4eo_xr.patches.options import ExtractOptions
+    from seg4eo_xr.patches.sources import PatchSource
+    from seg4eo_xr.scenes.histogram import BandHistogram
 
 UNUSED = "unused"
 _MAKE_ONE = "make one with extract_patches or `seg4eo-xr extract single`"
@@ -33,12 +50,15 @@ class PatchStore:
     Parameters
     ----------
     path
-        Where it lies.
+        Where it lies: a local path, or one of fsspec's.
+    group
+        Its arrays, as they were when it was opened: what is appended later is not seen.
     attrs
-        Its attributes: contract, scenes, split rule, options, statistics.
+        What describes it: contract, scenes, split rule, options, leakage.
     """
 
-    path: Path
+    path: UPath
+    group: zarr.Group
     attrs: dict[str, Any]
 
     def __len__(self) -> int:
@@ -73,8 +93,9 @@ class PatchStore:
         """``images``, ``labels`` and the patches' coordinates as a lazy Dataset."""
         import xarray as xr
 
-        opened = xr.open_zarr(self.path, chunks=None, consolidated=True, mask_and_scale=False)
+        opened = xr.open_zarr(str(self.path), chunks=None, consolidated=True, mask_and_scale=False)
         # One dask chunk a shard; xarray itself would make one a patch.
+        opened = opened.isel(patch=slice(len(self)))
         lazy = opened.drop_vars(opened.coords).chunk({"patch": self.shard_size})
         dataset: xr.Dataset = lazy.assign_coords(opened.coords.to_dataset().load().coords)
         return dataset
@@ -92,8 +113,7 @@ class PatchStore:
         ValueError
             If there is no split of that name.
         """
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        _require_split(split)
         return np.flatnonzero(self.splits == split).astype(np.int64)
 
     def class_counts(self, split: SplitName) -> dict[int, int]:
@@ -101,91 +121,123 @@ class PatchStore:
         pixels = self.coordinate("class_pixels")[self.indices(split)].sum(axis=0, dtype=np.int64)
         return dict(zip(self.contract.classes.codes, map(int, pixels), strict=True))
 
-    def describe(self) -> str:
-        """Sizes, class distribution a split, band statistics and distances, as text for people."""
-        return "\n".join(
-            [*self._summary(), "", *self._split_table(), "", *self._band_table(), *self._remarks()]
+    def statistics(self, split: SplitName) -> xr.Dataset:
+        """Statistics of a split's stored numbers a band; no pass over the patches.
+
+        Returns
+        -------
+        Dataset (band)
+            ``count``, ``minimum``, ``maximum``, ``mean``, ``std``, ``p01``, ``p50`` and ``p99`` of
+            the pixels with data; no band if the split has no patch of use.
+
+        Raises
+        ------
+        ValueError
+            If there is no split of that name.
+        """
+        _require_split(split)
+        merged = merge_by_split(self.histograms())
+        if split not in merged:
+            raise ValueError(f"the split {split!r} of {self.path} has no patch")
+        return statistics_dataset(merged[split], self.contract.bands)
+
+    def histograms(self) -> list[dict[str, BandHistogram]]:
+        """Counts of the stored numbers a band, by split, of each extraction that added patches."""
+        about = self.group[ABOUT]
+        assert isinstance(about, zarr.Group)
+        return read_histograms(about)
+
+    @cached_property
+    def leakage(self) -> LeakageReport:
+        """How near the splits come to each other, and what they share."""
+        return LeakageReport.from_dict(self.attrs["leakage"])
+
+    def grid_of_scene(self, number: int) -> tuple[Affine, str]:
+        """Transform and CRS (as WKT) of the scene of that number."""
+        scene = self.attrs["scenes"][number]
+        return Affine(*scene["transform"]), str(self.attrs["crs"][scene["crs"]])
+
+    def footprints(self) -> Footprints:
+        """Where the patches lie on the grid of the first scene, with their splits as fixed."""
+        windows = tuple(self.coordinate(name) for name in ("row", "col", "height", "width"))
+        grids = [self.grid_of_scene(i) for i in range(len(self.attrs["scenes"]))]
+        return footprints_of(windows, self.coordinate("scene"), grids, self.splits)
+
+    @property
+    def layout(self) -> StoreLayout:
+        """Sizes and dtypes of the arrays."""
+        images, labels = self.arrays()
+        return StoreLayout(
+            len(self),
+            images.shape[1],
+            self.patch_size,
+            self.shard_size,
+            str(images.dtype),
+            str(labels.dtype),
+            self.contract.nodata,
+            self.contract.ignore,
+            first=len(self),
         )
+
+    def require_fits(self, source: PatchSource, options: ExtractOptions) -> None:
+        """Raise ValueError unless patches of a source, cut by these options, can be added."""
+        contract, layout = self.contract, self.layout
+        scene = source.scene
+        nodata = None if scene.rio.nodata is None else float(scene.rio.nodata)
+        for what, own, other in (
+            ("patch_size", layout.patch_size, options.patch_size),
+            ("normalization", contract.normalization.kind, options.normalization),
+            ("nodata_rule", contract.nodata_rule, options.nodata_rule),
+            ("shard_size", layout.shard_size, options.shard_size or layout.shard_size),
+            ("bands", list(contract.bands), band_names_of(scene)),
+            ("dtype", layout.dtype, str(scene.dtype)),
+            ("nodata value", str(contract.nodata), str(nodata)),
+            ("scaling", (contract.scale, contract.offset), band_scaling(scene)),
+            ("ignore code of the labels", contract.ignore, int(source.labels.rio.nodata)),
+        ):
+            if own != other:
+                raise ValueError(
+                    f"{source.name} cannot be added to {self.path}: its {what} is {other}, that of "
+                    f"the store {own}; make them alike, or write another store"
+                )
+
+    def describe(self) -> str:
+        """Sizes, class distribution and band statistics a split, leakage, as text for people."""
+        from seg4eo_xr.patches.report import describe_text
+
+        return describe_text(self)
+
+    def _repr_html_(self) -> str:
+        from seg4eo_xr.patches.report import describe_html
+
+        return describe_html(self)
 
     def coordinate(self, name: str) -> NDArray[Any]:
         """One value a patch, such as ``row``, ``id`` or ``valid_fraction``, ``(patch, ...)``."""
-        return np.asarray(cast("zarr.Array[Any]", self._group[name])[...])
+        return np.asarray(cast("zarr.Array[Any]", self.group[name])[...])
 
     def arrays(self) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
         """``images (patch, band, y, x)`` and ``labels (patch, y, x)`` as Zarr arrays."""
-        return self._images, cast("zarr.Array[Any]", self._group["labels"])
+        return self._images, cast("zarr.Array[Any]", self.group["labels"])
 
     def require_complete(self) -> None:
         """Raise FileNotFoundError where shards are missing, which Zarr reads as fill values."""
-        count = -(-len(self) // self.shard_size)
-        for name, trailing in (("images", "0/0/0"), ("labels", "0/0")):
-            for shard in range(count):
-                file = self.path / name / "c" / str(shard) / trailing
-                if not file.exists():
-                    raise FileNotFoundError(
-                        f"patch store {self.path} lacks the file {file.relative_to(self.path)}; "
-                        "copy the store again, or extract the patches again"
-                    )
-
-    @cached_property
-    def _group(self) -> zarr.Group:
-        return zarr.open_group(self.path, mode="r", use_consolidated=True)
+        wanted = {str(shard) for shard in range(-(-len(self) // self.shard_size))}
+        for name, rest in (("images", "0/0/0"), ("labels", "0/0")):
+            files = (self.path / name / "c").glob(f"*/{rest}")
+            missing = wanted - {file.parts[-rest.count("/") - 2] for file in files}
+            if missing:
+                raise FileNotFoundError(
+                    f"patch store {self.path} lacks the file {name}/c/{min(missing, key=int)}/"
+                    f"{rest}; copy the store again, or extract the patches again"
+                )
 
     @cached_property
     def _images(self) -> zarr.Array[Any]:
-        return cast("zarr.Array[Any]", self._group["images"])
-
-    def _summary(self) -> list[str]:
-        contract, scenes = self.contract, self.attrs["scenes"]
-        raw = (self._images.nbytes + self._group["labels"].nbytes) / 1e6  # type: ignore[union-attr]
-        stored = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()) / 1e6
-        width, height = contract.ground_sample_distance
-        return [
-            f"patch store {self.path}",
-            f"  {len(self)} patches of {self.patch_size} × {self.patch_size} px, "
-            f"{len(contract.bands)} bands of {contract.dtype}, "
-            f"pixels of {width:.4g} × {height:.4g} m",
-            f"  {raw:.1f} MB of patches in {stored:.1f} MB of files, "
-            f"{self.shard_size} patches a shard",
-            *(f"  scene {scene['name']} in {scene['crs_name']}" for scene in scenes),
-        ]
-
-    def _split_table(self) -> list[str]:
-        classes = self.contract.classes
-        counts = {name: self.class_counts(name) for name in SPLITS}
-        totals = {name: sum(counts[name].values()) for name in SPLITS}
-        rows = [["", *SPLITS], ["patches", *(str(len(self.indices(name))) for name in SPLITS)]]
-        rows.append(["labelled pixels", *(str(totals[name]) for name in SPLITS)])
-        for code, label in zip(classes.codes, classes.names, strict=True):
-            shares = [
-                f"{100 * counts[name][code] / totals[name]:.2f} %" if totals[name] else "-"
-                for name in SPLITS
-            ]
-            rows.append([f"{code} {label}", *shares])
-        return _table(rows)
-
-    def _band_table(self) -> list[str]:
-        statistics = self.attrs["band_statistics"]
-        names = list(statistics)
-        rows = [["band (train, stored numbers)", *names]]
-        for i, band in enumerate(self.contract.bands):
-            rows.append([band, *(f"{statistics[name][i]:.6g}" for name in names)])
-        return _table(rows)
-
-    def _remarks(self) -> list[str]:
-        lines = [""]
-        for pair, distance in self.attrs["nearest_distance"].items():
-            if distance is not None:
-                lines.append(f"nearest {pair} distance: {distance:g} px")
-        for reason, count in self.attrs["dropped"].items():
-            lines.append(f"left out: {count} windows that {reason}")
-        unused = int((self.splits == UNUSED).sum())
-        if unused:
-            lines.append(f"unused: {unused} patches with too few labelled pixels with data")
-        return lines if len(lines) > 1 else []
+        return cast("zarr.Array[Any]", self.group["images"])
 
 
-def open_store(path: str | Path | PatchStore) -> PatchStore:
+def open_store(path: str | Path | UPath | PatchStore) -> PatchStore:
     """Open a patch store for reading.
 
     Parameters
@@ -206,36 +258,34 @@ def open_store(path: str | Path | PatchStore) -> PatchStore:
     """
     if isinstance(path, PatchStore):
         return path
-    path = Path(path).absolute()
-    if not path.exists():
-        raise FileNotFoundError(f"patch store {path} does not exist; {_MAKE_ONE}")
+    place = locate(path)
     try:
-        group = zarr.open_group(path, mode="r", use_consolidated=False)
-        attrs = dict(group.attrs)
+        root = zarr.open_group(str(place), mode="r", use_consolidated=False)
+    except FileNotFoundError as error:
+        if place.exists():
+            raise ValueError(f"{place} is no patch store; {_MAKE_ONE}") from error
+        raise FileNotFoundError(f"patch store {place} does not exist; {_MAKE_ONE}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no patch store; {_MAKE_ONE}") from error
-    if attrs.get("schema") != SCHEMA:
-        raise ValueError(f"{path} is Zarr but no patch store; {_MAKE_ONE}")
-    if attrs.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"{place} is no patch store; {_MAKE_ONE}") from error
+    if root.attrs.get("schema") != SCHEMA:
+        raise ValueError(f"{place} is Zarr but no patch store; {_MAKE_ONE}")
+    if root.attrs.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
-            f"patch store {path} has schema version {attrs.get('schema_version')}, but this "
+            f"patch store {place} has schema version {root.attrs.get('schema_version')}, but this "
             f"release reads version {SCHEMA_VERSION}; extract the patches again, or install the "
             "release that wrote it"
         )
     try:
-        zarr.open_group(path, mode="r", use_consolidated=True)
+        group = zarr.open_group(str(place), mode="r", use_consolidated=True)
+        return PatchStore(place, group, dict(group[ABOUT].attrs))
     except (ValueError, KeyError) as error:
         raise ValueError(
-            f"patch store {path} is not complete: the extraction that wrote it was interrupted; "
-            "extract the patches again with overwrite=True (--overwrite)"
+            f"patch store {place} is not complete: the extraction that wrote it was interrupted; "
+            "start it again to go on, or extract the patches again with overwrite=True "
+            "(--overwrite)"
         ) from error
-    return PatchStore(path, attrs)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in rows
-    ]
+def _require_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")

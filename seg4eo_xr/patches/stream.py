@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
+    from upath import UPath
 
     from seg4eo_xr.geometry.splits import SplitName
     from seg4eo_xr.scenes.contract import Contract
@@ -162,10 +163,10 @@ class PatchStream:
 class _Reader:
     """Reads batches; holds no state that threads could share by mistake."""
 
-    path: Path
+    path: UPath
     images: Any
     labels: Any
-    data_fraction: NDArray[np.float64]
+    valid_fraction: NDArray[np.float64]
     index_of: NDArray[np.uint8]
     contract: Contract
 
@@ -173,8 +174,8 @@ class _Reader:
     def of(cls, store: PatchStore) -> _Reader:
         images, labels = store.arrays()
         index_of = _index_table(store.contract, np.dtype(labels.dtype))
-        data_fraction = store.coordinate("data_fraction")
-        return cls(store.path, images, labels, data_fraction, index_of, store.contract)
+        valid_fraction = store.coordinate("valid_fraction")
+        return cls(store.path, images, labels, valid_fraction, index_of, store.contract)
 
     def read(self, positions: NDArray[np.int64]) -> tuple[np.ndarray, np.ndarray]:
         """Return stored numbers and class indices of the patches at `positions`."""
@@ -183,7 +184,7 @@ class _Reader:
         for slot, position in enumerate(positions.tolist()):
             images[slot], codes = self._patch(position)
             indices[slot] = self.index_of[codes.view(f"u{codes.dtype.itemsize}")]
-            if self.data_fraction[position] < 1:
+            if self.valid_fraction[position] < 1:
                 contract = self.contract
                 valid = valid_mask(images[slot], contract.nodata, contract.nodata_rule)
                 indices[slot][~valid] = IGNORED_INDEX
@@ -202,6 +203,8 @@ class _Reader:
 def _index_table(contract: Contract, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
     """Class index by the bits of a label code; extraction has checked that no other code counts."""
     table = np.full(256**dtype.itemsize, IGNORED_INDEX, np.uint8)
-    codes = np.array(contract.classes.codes).astype(dtype)
-    table[codes.view(f"u{dtype.itemsize}")] = np.arange(len(codes))
+    limits = np.iinfo(dtype)
+    for index, code in enumerate(contract.classes.codes):
+        if limits.min <= code <= limits.max:  # others cannot occur
+            table[dtype.type(code).view(f"u{dtype.itemsize}")] = index
     return table

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xxhash
 
+from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.scenes.contract import valid_mask
-from seg4eo_xr.scenes.statistics import BandHistogram
+from seg4eo_xr.scenes.statistics import BandHistogram, merge_histograms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,8 @@ class SummaryRules:
     ignore
         Label code of unlabelled pixels.
     min_valid_fraction
+        Least share of a patch's pixels that must have data.
+    min_labelled_fraction
         Least share of a patch's pixels that must have data and a label; a patch without any such
         pixel is of no use in any case.
     classes
@@ -42,11 +46,18 @@ class SummaryRules:
     nodata_rule: NodataRule
     ignore: int
     min_valid_fraction: float
+    min_labelled_fraction: float
     classes: ClassTable | None
 
-    def usable(self, valid_fraction: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def usable(
+        self, valid_fraction: NDArray[np.float64], labelled_fraction: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
         """Tell which patches are of use."""
-        return (valid_fraction > 0) & (valid_fraction >= self.min_valid_fraction)
+        return (
+            (valid_fraction >= self.min_valid_fraction)
+            & (labelled_fraction >= self.min_labelled_fraction)
+            & (labelled_fraction > 0)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +66,22 @@ class ShardSummary:
 
     Parameters
     ----------
-    histogram
-        Counts of the training patches of use; None where there are none.
-    data_fraction, valid_fraction
-        Share of pixels with data, and with data and a label, ``(patch,)``.
+    histograms
+        Counts of the patches of use, by split; a split without any is absent.
+    valid_fraction, labelled_fraction
+        Share of pixels with data, and with data and a label, ``(patch,)`` float64.
+    digests
+        Hash of each patch's image, ``(patch,)`` uint64: equal images have equal hashes.
     codes
         Class codes that occur, ascending.
     class_pixels
-        Labelled pixels with data, ``(patch, code)``.
+        Labelled pixels with data, ``(patch, code)`` int64.
     """
 
-    histogram: BandHistogram | None
-    data_fraction: NDArray[np.float64]
+    histograms: dict[str, BandHistogram]
     valid_fraction: NDArray[np.float64]
+    labelled_fraction: NDArray[np.float64]
+    digests: NDArray[np.uint64]
     codes: NDArray[np.int64]
     class_pixels: NDArray[np.int64]
 
@@ -75,11 +89,11 @@ class ShardSummary:
 def summarize(
     images: np.ndarray,
     labels: np.ndarray,
-    training: NDArray[np.bool_],
+    splits: NDArray[np.str_],
     names: Sequence[str],
     rules: SummaryRules,
 ) -> ShardSummary:
-    """Take the statistics of the patches of one shard.
+    """Take the statistics of patches.
 
     Parameters
     ----------
@@ -87,8 +101,8 @@ def summarize(
         Stored numbers, ``(patch, band, y, x)``.
     labels
         Class codes, ``(patch, y, x)``.
-    training
-        Which patches belong to the training split, ``(patch,)``.
+    splits
+        Split that each patch belongs to if it is of use, ``(patch,)``.
     names
         What error messages call the patches.
     rules
@@ -101,32 +115,45 @@ def summarize(
     """
     valid = valid_mask(images, rules.nodata, rules.nodata_rule)
     labelled = valid & (labels != rules.ignore)
-    data_fraction, valid_fraction = valid.mean(axis=(1, 2)), labelled.mean(axis=(1, 2))
-    counted = training & rules.usable(valid_fraction)
-    histogram = None
-    if counted.any():
-        histogram = BandHistogram.of_block(images[counted], valid[counted], rules.nodata)
+    valid_fraction, labelled_fraction = (
+        np.array([np.count_nonzero(patch) / patch.size for patch in mask])
+        for mask in (valid, labelled)
+    )
+    usable = rules.usable(valid_fraction, labelled_fraction)
+    histograms: dict[str, BandHistogram] = {}
+    for split in SPLITS:
+        counted = usable & (splits == split)
+        if counted.any():
+            pixels = valid & counted[:, None, None]
+            histograms[split] = BandHistogram.of_block(images, pixels, rules.nodata)
     codes, class_pixels = _count_codes(labels, labelled)
     if rules.classes is not None:
         _require_known(codes, class_pixels, names, rules.classes, rules.ignore)
-    return ShardSummary(histogram, data_fraction, valid_fraction, codes, class_pixels)
+    digests = np.array(
+        [xxhash.xxh3_64_intdigest(np.ascontiguousarray(image).data) for image in images], np.uint64
+    )
+    return ShardSummary(histograms, valid_fraction, labelled_fraction, digests, codes, class_pixels)
 
 
 def merge_summaries(parts: Sequence[ShardSummary]) -> ShardSummary:
-    """Join the statistics of consecutive shards."""
-    histograms = [part.histogram for part in parts if part.histogram is not None]
-    total = histograms[0] if histograms else None
-    for histogram in histograms[1:]:
-        assert total is not None
-        total = total + histogram
+    """Join the statistics of consecutive patches."""
+    if len(parts) == 1:
+        return parts[0]
     codes = np.unique(np.concatenate([part.codes for part in parts]))
     return ShardSummary(
-        total,
-        np.concatenate([part.data_fraction for part in parts]),
+        merge_by_split([part.histograms for part in parts]),
         np.concatenate([part.valid_fraction for part in parts]),
+        np.concatenate([part.labelled_fraction for part in parts]),
+        np.concatenate([part.digests for part in parts]),
         codes,
         np.concatenate([class_columns(part, codes) for part in parts]),
     )
+
+
+def merge_by_split(parts: Sequence[dict[str, BandHistogram]]) -> dict[str, BandHistogram]:
+    """Add up histograms, each split for itself; a split that is nowhere stays absent."""
+    found = {split: [part[split] for part in parts if split in part] for split in SPLITS}
+    return {split: merge_histograms(several) for split, several in found.items() if several}
 
 
 def class_columns(summary: ShardSummary, codes: Sequence[int] | NDArray[np.int64]) -> np.ndarray:
@@ -142,12 +169,10 @@ def _count_codes(
     """Codes that occur among the `counted` pixels, and how often in each patch."""
     lowest = int(labels.min())
     span = int(labels.max()) - lowest + 1
-    table = np.stack(
-        [
-            np.bincount(patch[chosen].astype(np.int64) - lowest, minlength=span)
-            for patch, chosen in zip(labels, counted, strict=True)
-        ]
-    )
+    table = np.zeros((len(labels), span), np.int64)
+    for row, patch, chosen in zip(table, labels, counted, strict=True):
+        codes = patch if chosen.all() else patch[chosen]
+        row += np.bincount(codes.ravel().astype(np.intp) - lowest, minlength=span)
     found = np.flatnonzero(table.any(axis=0))
     return found + lowest, table[:, found]
 

@@ -1,15 +1,13 @@
 """Writing a patch store: sized first, filled shard by shard, committed last.
 
-A shard has one writer, who writes it whole; nobody resizes. The store is built beside its final
-place and moved there once its metadata are consolidated, so that what is not finished never looks
-finished.
+A shard has one writer at a time; nobody but the coordinator resizes. Readers go by the consolidated
+metadata of the store's root, one file that is replaced at once: until then they see the store as it
+was. All that an older reader may still read stays where it was: arrays only grow at their end, and
+a shard that is written on begins with the same bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 import uuid
 import warnings
 from dataclasses import dataclass
@@ -17,22 +15,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 from zarr.errors import ZarrUserWarning
 
+from seg4eo_xr.geometry.splits import SPLITS
+from seg4eo_xr.patches.encoding import shard_parts, split_shard, zarr_codec
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.histogram import BandHistogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-    import xarray as xr
+    from numpy.typing import NDArray
+    from upath import UPath
 
 SCHEMA = "seg4eo_xr patch store"
-SCHEMA_VERSION = 1
-_SCHEMA_ATTRS: dict[str, Any] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION}
+SCHEMA_VERSION = 2
+# The group whose attributes describe the store: they become visible with the consolidated metadata,
+# where attributes of the root itself would be rewritten under a reader's eyes.
+ABOUT = "about"
 _TARGET_SHARD_BYTES = 128 * 2**20
+_BYTES_AT_ONCE = 32 * 2**20
 _MOST_PATCHES_A_SHARD = 4096
+_COORDINATES_A_CHUNK = 2**14
+_MOMENTS = ("minimum", "maximum", "mean", "deviation")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class StoreLayout:
         What the image arrays state as their fill value; None for 0.
     ignore
         What the label array states as its fill value.
+    first
+        Number of patches that are committed already; the others are to be written.
     """
 
     patches: int
@@ -65,12 +72,20 @@ class StoreLayout:
     label_dtype: str
     nodata: float | None
     ignore: int
+    first: int = 0
+
+    @property
+    def patches_at_once(self) -> int:
+        """Patches that are read and encoded together: a power of two, so that it divides shards."""
+        fitting = _BYTES_AT_ONCE // _patch_bytes(self.bands, self.patch_size, self.dtype)
+        return _power_of_two(min(fitting, self.shard_size))
 
     @property
     def shards(self) -> list[slice]:
-        """Range of patches of each shard."""
-        starts = range(0, self.patches, self.shard_size)
-        return [slice(start, min(start + self.shard_size, self.patches)) for start in starts]
+        """Range of the patches to write, cut where shards begin."""
+        size = self.shard_size
+        starts = range(self.first // size * size, self.patches, size)
+        return [slice(max(s, self.first), min(s + size, self.patches)) for s in starts]
 
 
 def default_shard_size(patches: int, bands: int, patch_size: int, dtype: np.dtype[Any]) -> int:
@@ -85,91 +100,50 @@ def default_shard_size(patches: int, bands: int, patch_size: int, dtype: np.dtyp
     >>> default_shard_size(100_000, 10, 512, np.dtype("uint16"))
     16
     """
-    fitting = _TARGET_SHARD_BYTES // (bands * patch_size**2 * dtype.itemsize)
-    largest = 2 ** (max(1, min(fitting, _MOST_PATCHES_A_SHARD)).bit_length() - 1)
+    fitting = _TARGET_SHARD_BYTES // _patch_bytes(bands, patch_size, dtype)
+    largest = _power_of_two(min(fitting, _MOST_PATCHES_A_SHARD))
     return int(min(largest, 2 ** max(0, patches - 1).bit_length()))
 
 
-@contextlib.contextmanager
-def staged(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to build in, which becomes `target` at the end, or vanishes with an error.
-
-    Raises
-    ------
-    FileExistsError
-        If `target` exists and `overwrite` is False, or is something else than a patch store.
-    OSError
-        If nothing can be written there.
-    """
-    _require_free(target, overwrite=overwrite)
-    # A name of its own: two runs that mean to write the same store never write into one folder.
-    staging = target.with_name(f"{target.name}.partial-{uuid.uuid4().hex[:8]}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging.mkdir()
-    except OSError as error:
-        raise OSError(
-            f"cannot write the patch store {target}: {error.strerror or error}; choose a folder "
-            "that you may write to"
-        ) from error
-    try:
-        yield staging
-        _require_free(target, overwrite=overwrite)
-        _move(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+def _patch_bytes(bands: int, patch_size: int, dtype: np.dtype[Any] | str) -> int:
+    return bands * patch_size**2 * np.dtype(dtype).itemsize
 
 
-def _require_free(target: Path, *, overwrite: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not overwrite:
-        raise FileExistsError(
-            f"{target} exists already; pass overwrite=True (--overwrite) to replace it, or choose "
-            "another name"
-        )
-    try:
-        is_store = zarr.open_group(target, mode="r").attrs.get("schema") == SCHEMA
-    except (OSError, ValueError, KeyError):
-        is_store = False
-    if not is_store:
-        raise FileExistsError(
-            f"{target} exists and is no patch store, so it is not overwritten; remove it yourself "
-            "or choose another name"
-        )
+def _power_of_two(most: int) -> int:
+    """Largest power of two up to `most`, at least 1."""
+    return int(2 ** (max(1, most).bit_length() - 1))
 
 
-def _move(staging: Path, target: Path) -> None:
-    if not target.exists():
-        os.replace(staging, target)
-        return
-    old = staging.with_name(staging.name.replace(".partial-", ".replaced-"))
-    os.replace(target, old)
-    os.replace(staging, target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def create_arrays(path: Path, layout: StoreLayout) -> None:
-    """Write the metadata of a store that is not committed yet: no patch, no contract."""
-    group = zarr.create_group(path, attributes=_SCHEMA_ATTRS)
-    side, count, shard = layout.patch_size, layout.patches, layout.shard_size
+def size_arrays(path: UPath, layout: StoreLayout) -> None:
+    """Create the arrays of images and labels, or bring those that exist to their new length."""
+    group = zarr.open_group(
+        str(path), mode="a", attributes={"schema": SCHEMA, "schema_version": SCHEMA_VERSION}
+    )
     for name, leading, dtype, fill, dims in (
         ("images", (layout.bands,), layout.dtype, layout.nodata, ("patch", "band", "y", "x")),
         ("labels", (), layout.label_dtype, layout.ignore, ("patch", "y", "x")),
     ):
+        inner = (*leading, layout.patch_size, layout.patch_size)
+        existing = _array(group, name)
+        if existing is not None:
+            existing.resize((layout.patches, *inner))
+            continue
         group.create_array(
             name,
-            shape=(count, *leading, side, side),
+            shape=(layout.patches, *inner),
             dtype=dtype,
-            chunks=(1, *leading, side, side),
-            shards=(shard, *leading, side, side),
-            compressors=BloscCodec(
-                typesize=np.dtype(dtype).itemsize, cname="lz4", clevel=5, shuffle="bitshuffle"
-            ),
+            chunks=(1, *inner),
+            shards=(layout.shard_size, *inner),
+            compressors=zarr_codec(dtype),
             fill_value=_fill_value(fill, np.dtype(dtype)),
             dimension_names=dims,
             attributes={"nodata" if name == "images" else "ignore": fill},
         )
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any] | None:
+    found = group.get(name)
+    return found if isinstance(found, zarr.Array) else None
 
 
 def _fill_value(wanted: float | None, dtype: np.dtype[Any]) -> Any:
@@ -181,19 +155,19 @@ def _fill_value(wanted: float | None, dtype: np.dtype[Any]) -> Any:
     return dtype.type(wanted)
 
 
-def write_shard(path: Path, patches: slice, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write one whole shard of images and labels.
+def write_shard(
+    path: UPath, patches: slice, images: Sequence[bytes], labels: Sequence[bytes]
+) -> None:
+    """Write the patches of one shard, or those that follow the committed ones in the last shard.
 
     Parameters
     ----------
     path
         The store.
     patches
-        Range of the shard's patches.
-    images
-        ``(patch, band, y, x)``.
-    labels
-        ``(patch, y, x)``.
+        Range of the patches.
+    images, labels
+        The chunk of each patch, as `encode_patches` makes it.
 
     Raises
     ------
@@ -201,12 +175,10 @@ def write_shard(path: Path, patches: slice, images: np.ndarray, labels: np.ndarr
         If the disk is full or the like.
     """
     try:
-        for name, values in (("images", images), ("labels", labels)):
-            # Empty chunks are written, so that a missing one means "not written".
-            array = zarr.open_array(path, path=name, mode="r+").with_config(
-                {"write_empty_chunks": True}
-            )
-            array[patches] = values
+        for name, chunks in (("images", images), ("labels", labels)):
+            # Fails where the store is gone because its run has failed.
+            array = zarr.open_array(str(path), path=name, mode="r+")
+            _write_chunks(path / name, array, patches.start, chunks)
     except OSError as error:
         raise OSError(
             f"cannot write patches {patches.start}..{patches.stop - 1} to {path}: {error}; free "
@@ -214,25 +186,148 @@ def write_shard(path: Path, patches: slice, images: np.ndarray, labels: np.ndarr
         ) from error
 
 
-def commit(path: Path, coords: xr.Dataset, attrs: Mapping[str, Any]) -> None:
-    """Write the coordinates and attributes, and consolidate the metadata: the store is complete.
+def _write_chunks(
+    folder: UPath, array: zarr.Array[Any], first: int, chunks: Sequence[bytes]
+) -> None:
+    """Write encoded chunks into one shard, from the position `first` of the array on."""
+    assert array.shards is not None  # `size_arrays` has made it so
+    shard_size = array.shards[0]
+    shard, before = divmod(first, shard_size)
+    file = folder / array.metadata.encode_chunk_key((shard, *(0 for _ in array.shape[1:])))
+    if before:
+        try:
+            chunks = [*split_shard(file.read_bytes(), shard_size, before), *chunks]
+        except ValueError as error:
+            raise OSError(f"{file}: {error}") from error
+    _replace_file(file, shard_parts(chunks, shard_size))
+
+
+def _replace_file(file: UPath, parts: Sequence[bytes]) -> None:
+    """Write a file so that readers see the old one or the new one, and nothing between."""
+    if not is_local(file):
+        file.write_bytes(b"".join(parts))
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with unfinished.open("wb") as opened:
+            opened.writelines(parts)
+        unfinished.replace(file)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def is_local(path: UPath) -> bool:
+    """Whether a path lies on a file system of this machine."""
+    return path.protocol in ("", "file", "local")
+
+
+def commit(
+    path: UPath,
+    first: int,
+    coordinates: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]],
+    histograms: dict[str, BandHistogram],
+    about: Mapping[str, Any],
+) -> None:
+    """Write what describes the patches, and then the consolidated metadata that make it so.
 
     Parameters
     ----------
     path
         A store whose shards are all written.
-    coords
-        Coordinates a patch, a band and a class.
-    attrs
-        The contract and what else describes the store; fit for JSON.
+    first
+        Number of patches that were committed before.
+    coordinates
+        Dimensions and values by name; those along ``patch`` are of the new patches only.
+    histograms
+        Counts of the new patches, by split.
+    about
+        Attributes that describe the whole store, fit for JSON; ``commits`` counts this one.
     """
-    coords.to_zarr(path, mode="a", consolidated=False, zarr_format=3)
-    group = zarr.open_group(path, mode="r+", use_consolidated=False)
-    # xarray has replaced the attributes of the group.
-    group.attrs.update({**_SCHEMA_ATTRS, **attrs})
-    classes = ClassTable.from_dict(attrs["contract"]["classes"])
-    group["labels"].attrs.update(classes.to_attrs())
+    group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
+    for name, (dims, values) in coordinates.items():
+        _write_coordinate(group, name, dims, values, first)
+    classes = ClassTable.from_dict(about["contract"]["classes"])
+    # By this attribute xarray knows coordinates from data.
+    named = {"coordinates": " ".join(name for name in coordinates if name not in ("band", "class"))}
+    group["images"].attrs.update(named)
+    group["labels"].attrs.update({**named, **classes.to_attrs()})
+    described = group.require_group(ABOUT)
+    _write_histograms(described, histograms, about["commits"] - 1)
+    described.attrs.put(dict(about))
     with warnings.catch_warnings():
         # Every reader of interest knows consolidated metadata, and it is what makes this atomic.
         warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
-        zarr.consolidate_metadata(path)
+        # The journal, which is removed after this.
+        warnings.filterwarnings("ignore", "Object at", ZarrUserWarning)
+        zarr.consolidate_metadata(str(path))
+
+
+def _write_coordinate(
+    group: zarr.Group, name: str, dims: tuple[str, ...], values: NDArray[Any], first: int
+) -> None:
+    along_patches = dims[0] == "patch"
+    shape = (first + len(values), *values.shape[1:]) if along_patches else values.shape
+    array = _array(group, name)
+    if array is not None:
+        array.resize(shape)
+    else:
+        array = group.create_array(
+            name,
+            shape=shape,
+            dtype=str if values.dtype.kind in "UO" else values.dtype,
+            # A length of its own, so that chunks are only ever written on.
+            chunks=(_COORDINATES_A_CHUNK if along_patches else shape[0], *shape[1:]),
+            dimension_names=dims,
+        )
+    array[first if along_patches else 0 :] = values
+
+
+def _write_histograms(
+    group: zarr.Group, histograms: dict[str, BandHistogram], position: int
+) -> None:
+    """Store a commit's histograms as one more entry; older readers stop before it."""
+    known = next(iter(histograms.values()))
+    bands, bins = known.counts.shape
+    counts = np.zeros((len(SPLITS), bands, bins), np.int64)
+    moments = np.full((len(SPLITS), bands, len(_MOMENTS)), np.nan)
+    for place, split in enumerate(SPLITS):
+        if split in histograms:
+            arrays = histograms[split].to_arrays()
+            counts[place] = arrays["counts"]
+            moments[place] = np.stack([arrays[name] for name in _MOMENTS], axis=-1)
+    for name, values in (("histogram_counts", counts), ("histogram_moments", moments)):
+        array = _array(group, name)
+        if array is None:
+            array = group.create_array(
+                name,
+                shape=(0, *values.shape),
+                dtype=values.dtype,
+                chunks=(1, 1, *values.shape[1:]),
+                attributes={"dtype": known.dtype, "splits": list(SPLITS)},
+            )
+        array.resize((position + 1, *values.shape))
+        array[position] = values
+
+
+def read_histograms(group: zarr.Group) -> list[dict[str, BandHistogram]]:
+    """Read the histograms of a store's commits, by split."""
+    counts, moments = group["histogram_counts"], group["histogram_moments"]
+    assert isinstance(counts, zarr.Array)
+    assert isinstance(moments, zarr.Array)
+    dtype = str(counts.attrs["dtype"])
+    commits = []
+    for position in range(counts.shape[0]):
+        of_commit: dict[str, BandHistogram] = {}
+        pairs = zip(
+            SPLITS, np.asarray(counts[position]), np.asarray(moments[position]), strict=True
+        )
+        for split, numbers, columns in pairs:
+            if numbers.any():
+                named = dict(zip(_MOMENTS, np.moveaxis(columns, -1, 0), strict=True))
+                of_commit[split] = BandHistogram.from_arrays(
+                    {"dtype": dtype, "counts": numbers, **named}
+                )
+        commits.append(of_commit)
+    return commits

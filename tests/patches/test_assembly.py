@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg4eo_xr.patches.assembly import Resampling, assemble, cut, plan_pieces, resample
-from seg4eo_xr.patches.grids import PatchWindows
+from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces, resample
+from seg4eo_xr.patches.grids import PatchWindows, square_windows
 
 chunk_lengths = st.lists(st.integers(1, 20), min_size=1, max_size=6).map(tuple)
 
@@ -28,7 +31,7 @@ def windows_in(draw, height, width, size):
         else:
             sizes.append((draw(st.integers(1, height - row)), draw(st.integers(1, width - col))))
     table = np.array([(*start, *size) for start, size in zip(found, sizes, strict=True)], np.int64)
-    return PatchWindows(*table.T, np.arange(len(table)).astype(str))
+    return PatchWindows(*table.T, np.arange(len(table)).astype(str), np.full(len(table), ""))
 
 
 @settings(deadline=None)
@@ -56,10 +59,21 @@ def test_a_patch_is_the_window_whatever_the_chunks(data, chunks, bands):
 
 
 def test_pieces_are_copies_so_that_chunks_can_leave_memory():
-    windows = PatchWindows(*np.array([[0], [0], [4], [4]]), np.array(["0"]))
+    windows = square_windows(np.array([0]), np.array([0]), 4)
     block = np.zeros((2, 8, 8))
     (plan,) = plan_pieces(windows, ((8,), (8,)))
     assert not np.shares_memory(cut(block, plan)[0], block)
+
+
+@given(st.integers(0, 2999), st.sampled_from(["slots", "source", "target", "shape"]))
+def test_plans_that_differ_in_one_number_have_different_names(place, field):
+    """However long they are: tasks of one name are taken for the same."""
+    numbers = np.arange(3000)
+    pieces = Pieces((0, 0), numbers, *(np.stack([numbers, numbers], axis=1) for _ in range(3)))
+    changed = getattr(pieces, field).copy()
+    changed[place] += 1
+    assert tokenize(pieces) == tokenize(replace(pieces))
+    assert tokenize(pieces) != tokenize(replace(pieces, **{field: changed}))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32])

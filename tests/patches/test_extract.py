@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import shapely
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seg4eo_xr.geometry.splits import RandomSplit, SpatialSplit
 from seg4eo_xr.patches.assembly import Resampling, resample
-from seg4eo_xr.patches.extract import extract_patches
+from seg4eo_xr.patches.extract import LeakageWarning, extract_patches
 from seg4eo_xr.patches.options import ExtractOptions
-from seg4eo_xr.patches.planning import plan_extraction
+from seg4eo_xr.patches.planning import plan_extraction, shard_graph
+from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.contract import valid_mask
@@ -90,8 +93,12 @@ def test_building_the_graph_reads_no_pixel(scene_and_labels, tmp_path):
         for array in scene_and_labels
     )
     with dask.config.set(scheduler=raising_scheduler):
-        job = plan_extraction(scene, labels, ExtractOptions(patch_size=SIZE))
-        assert len(job.graph(tmp_path).dask) > 0
+        options = ExtractOptions(patch_size=SIZE)
+        source = plan_scene(scene, labels, options)
+        job = plan_extraction([source], options, split=RandomSplit())
+        graphs = [shard_graph(job, task, tmp_path, tmp_path) for task in job.shards]
+        assert len(graphs) == len(job.layout.shards)
+        assert all(len(graph.dask) > 1 for graph in graphs)
 
 
 @pytest.mark.parametrize("chunks", [(150, 170), (17, 23), (64, 64)])
@@ -106,10 +113,35 @@ def test_the_store_depends_on_no_scheduler_and_patches_on_no_chunks(
     assert digest(again.path) == digest(reference.path)
     assert other.contract == replace(reference.contract)
     order, expected = (np.argsort(store.coordinate("id")) for store in (other, reference))
-    for name in ("images", "labels", "split", "valid_fraction", "class_pixels"):
+    for name in ("images", "labels", "split", "labelled_fraction", "class_pixels", "digest"):
         np.testing.assert_array_equal(
             other.dataset[name].values[order], reference.dataset[name].values[expected]
         )
+
+
+@given(
+    shape=st.tuples(st.integers(SIZE, 70), st.integers(SIZE, 70)),
+    chunk=st.integers(7, 70),
+    workers=st.integers(2, 5),
+    shard_size=st.sampled_from([1, 2, 8]),
+)
+@settings(max_examples=8, deadline=None)
+def test_many_workers_write_the_store_of_one(
+    shape, chunk, workers, shard_size, scene_and_labels, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("workers")
+    pair = tuple(
+        array.isel(y=slice(-shape[0], None), x=slice(-shape[1], None)).chunk(
+            {"y": chunk, "x": chunk}
+        )
+        for array in scene_and_labels
+    )
+    options = {"shard_size": shard_size, "split": RandomSplit(1, 0, 0)}
+    with dask.config.set(scheduler="threads", num_workers=workers):
+        many = extract(pair, folder / "many.zarr", **options)
+    with dask.config.set(scheduler="synchronous"):
+        one = extract(pair, folder / "one.zarr", **options)
+    assert digest(many.path) == digest(one.path)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -144,7 +176,8 @@ def test_each_chunk_is_read_once(scene_and_labels, tmp_path):
         asarray=False,
         meta=np.empty((0, 0, 0), scene.dtype),
     )
-    extract((scene.copy(data=lazy), labels), tmp_path / "a.zarr", stride=8)
+    with pytest.warns(LeakageWarning, match="share ground"):
+        extract((scene.copy(data=lazy), labels), tmp_path / "a.zarr", stride=8)
     assert len(reads) == len(set(map(str, reads))) == lazy.npartitions
 
 
@@ -161,9 +194,10 @@ def test_statistics_come_from_training_pixels_with_data(scene_and_labels, refere
     expected = np.percentile(numbers, 99, axis=0) * scale
     assert contract.normalization.upper == pytest.approx(expected)
     assert contract.minimum == pytest.approx(numbers.min(axis=0) * scale)
-    assert reference.attrs["band_statistics"]["count"] == [len(numbers)] * 3
+    assert reference.statistics("train")["count"].values.tolist() == [len(numbers)] * 3
     labelled = valid & (dataset.labels.values != 255)
-    np.testing.assert_allclose(dataset.valid_fraction, labelled.mean(axis=(1, 2)))
+    np.testing.assert_allclose(dataset.valid_fraction, valid.mean(axis=(1, 2)))
+    np.testing.assert_allclose(dataset.labelled_fraction, labelled.mean(axis=(1, 2)))
     for split in ("train", "validation", "test"):
         chosen = dataset.labels.values[reference.indices(split)][labelled[reference.indices(split)]]
         counts = {code: int((chosen == code).sum()) for code in contract.classes.codes}
@@ -172,10 +206,10 @@ def test_statistics_come_from_training_pixels_with_data(scene_and_labels, refere
 
 
 def test_patches_of_no_use_are_in_no_split(scene_and_labels, reference, tmp_path):
-    fraction = reference.coordinate("valid_fraction")
+    fraction = reference.coordinate("labelled_fraction")
     assert ((fraction == 0) == (reference.splits == "unused")).all()
     assert (fraction == 0).any()
-    strict = extract(scene_and_labels, tmp_path / "a.zarr", min_valid_fraction=0.9)
+    strict = extract(scene_and_labels, tmp_path / "a.zarr", min_labelled_fraction=0.9)
     assert ((fraction < 0.9) == (strict.splits == "unused")).all()
     assert (strict.splits == "unused").sum() > (reference.splits == "unused").sum()
 
@@ -183,9 +217,9 @@ def test_patches_of_no_use_are_in_no_split(scene_and_labels, reference, tmp_path
 def test_a_spatial_split_leaves_its_buffer_out_and_says_so(scene_and_labels, tmp_path):
     split = SpatialSplit(block=48, buffer=10)
     store = extract(scene_and_labels, tmp_path / "a.zarr", split=split)
-    dropped = store.attrs["dropped"]["lie within the buffer between the splits"]
+    dropped = store.attrs["dropped"]["the split leaves out"]
     assert len(store) + dropped == (150 // SIZE) * (170 // SIZE)
-    assert store.attrs["nearest_distance"]["test-train"] > 10
+    assert store.leakage.distances["test-train"] > 10
     assert store.attrs["split"] == {"rule": "SpatialSplit", **vars(split)}
     assert f"left out: {dropped} windows" in store.describe()
 
@@ -250,7 +284,7 @@ def blank(scene):
             {},
             {"classes": ClassTable.from_codes([1, 2])},
             ValueError,
-            r"patch \S+ at row \d+, column \d+: labels hold the class codes \[.*\], which are not",
+            r"patch \S+ of array at row \d+, column \d+: labels hold the class codes \[.*\], which",
         ),
         ({"scene": blank}, {}, ValueError, "all nodata in its 90 patches"),
         (
@@ -302,7 +336,9 @@ def test_nothing_else_is_overwritten(scene_and_labels, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_a_chunk_that_cannot_be_read_leaves_nothing(scene_and_labels, tmp_path):
+def test_a_chunk_that_cannot_be_read_leaves_no_store_and_says_what_is_kept(
+    scene_and_labels, tmp_path
+):
     scene, labels = scene_and_labels
 
     def broken(block, block_info=None):
@@ -312,6 +348,12 @@ def test_a_chunk_that_cannot_be_read_leaves_nothing(scene_and_labels, tmp_path):
 
     lazy = scene.chunk({"band": -1, "y": 40, "x": 61})
     lazy = lazy.copy(data=lazy.data.map_blocks(broken, dtype=lazy.dtype))
-    with pytest.raises(OSError, match=r"scene\.tif"):
+    with pytest.raises(OSError, match=r"scene\.tif") as caught:
         extract((lazy, labels), tmp_path / "a.zarr")
-    assert left_behind(tmp_path) == []
+    (kept,) = left_behind(tmp_path)
+    assert kept in caught.value.__notes__[0]
+    with pytest.raises(ValueError, match="not complete"):
+        open_store(tmp_path / kept)
+    with pytest.raises(OSError, match=r"scene\.tif"):
+        extract((lazy, labels), tmp_path / "b.zarr", shard_size=128)
+    assert left_behind(tmp_path) == [kept]

@@ -120,6 +120,22 @@ def test_cells_outside_are_left_out_and_counted():
     }
 
 
+def test_a_rotated_cell_has_the_window_of_its_bounding_box():
+    frame = frame_of([(10, 20, 8, 8)])
+    turned = frame.assign(geometry=frame.rotate(45))
+    assert as_tuples(polygon_windows(turned, scene_of(60, 70))) == [(8, 18, 11, 11)]
+
+
+def test_columns_come_along_as_text():
+    windows = [(0, 0, 8, 8), (-4, 0, 8, 8), (8, 0, 8, 8), (16, 0, 8, 8)]
+    frame = frame_of(windows, cell=[7, 8, None, 9.5], fold=["train", "test", None, "val"])
+    read = polygon_windows(frame, scene_of(60, 70), "cell", "fold")
+    assert read.ids.tolist() == ["7", "2", "9.5"]
+    assert read.groups.tolist() == ["train", "", "val"]
+    assert polygon_windows(frame, scene_of(60, 70)).groups.tolist() == ["", "", ""]
+    assert regular_windows((60, 70), 30).groups.tolist() == [""] * 4
+
+
 def test_bad_grids_are_named(tmp_path):
     scene, frame = scene_of(60, 70), frame_of([(0, 0, 8, 8)], name=["a"])
     with pytest.raises(FileNotFoundError, match=r"none\.gpkg"):
@@ -128,11 +144,34 @@ def test_bad_grids_are_named(tmp_path):
     text.write_text("no vector file")
     with pytest.raises(OSError, match=r"text\.gpkg"):
         polygon_windows(text, scene)
-    with pytest.raises(ValueError, match=r"no column 'id'; it has \['name'\]"):
-        polygon_windows(frame, scene, "id")
+    for columns in (("id",), (None, "id")):
+        with pytest.raises(ValueError, match=r"no column 'id'; it has \['name'\]"):
+            polygon_windows(frame, scene, *columns)
     with pytest.raises(ValueError, match="has no CRS"):
         polygon_windows(frame.set_crs(None, allow_override=True), scene)
     with pytest.raises(ValueError, match="no polygon inside the scene"):
         polygon_windows(frame_of([(900, 900, 8, 8)]), scene)
+    with pytest.raises(ValueError, match="the grid has no rows"):
+        polygon_windows(frame[:0], scene)
+    with pytest.raises(ValueError, match=r"the cells of the grid claim .* look like metres"):
+        polygon_windows(frame.set_crs("EPSG:4326", allow_override=True), scene)
     with pytest.raises(ValueError, match="stride must be at least 1"):
         regular_windows((60, 70), 8, 0)
+
+
+def test_geometries_that_are_no_valid_polygons_are_named():
+    scene = scene_of(60, 70)
+    box = cell(0, 0, 8, 8)
+    left, bottom, right, top = box.bounds
+    bow_tie = shapely.Polygon([(left, bottom), (right, top), (right, bottom), (left, top)])
+    spike = shapely.Polygon([*box.exterior.coords[:3], box.exterior.coords[1], (left, bottom)])
+    frame = gpd.GeoDataFrame(geometry=[box, bow_tie, None, spike], crs=CRS)
+    with pytest.raises(
+        ValueError, match=r"2 invalid polygons \(rows 1, 3.*Self-intersection.*make_valid"
+    ):
+        polygon_windows(frame, scene)
+    mended = frame.assign(geometry=shapely.make_valid(frame.geometry))
+    assert as_tuples(polygon_windows(mended, scene)) == [(0, 0, 8, 8)] * 3
+    lines = gpd.GeoDataFrame(geometry=[box, box.exterior, box.centroid], crs=CRS)
+    with pytest.raises(ValueError, match=r"2 geometries .*\(LinearRing, Point; rows 1, 2"):
+        polygon_windows(lines, scene)

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from upath import UPath
 
 from seg4eo_xr.geometry.splits import SPLITS
+from seg4eo_xr.patches.encoding import encode_patches
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.store import open_store
-from seg4eo_xr.patches.writing import StoreLayout, create_arrays, default_shard_size, write_shard
+from seg4eo_xr.patches.writing import StoreLayout, default_shard_size, size_arrays, write_shard
 from seg4eo_xr.scenes.contract import Contract
 from seg4eo_xr.testing import synthetic_sentinel2
 
@@ -23,7 +27,7 @@ def store(tmp_path_factory):
     scene, labels = synthetic_sentinel2((100, 100), seed=3)
     path = tmp_path_factory.mktemp("store") / "patches.zarr"
     return extract_patches(
-        scene, labels, path, patch_size=16, shard_size=8, progress=False, min_valid_fraction=0.5
+        scene, labels, path, patch_size=16, shard_size=8, progress=False, min_labelled_fraction=0.5
     )
 
 
@@ -86,7 +90,7 @@ def test_the_description_tells_sizes_classes_bands_and_distances(store):
         "B8A",
         "built-up",
         "validation",
-        "nearest test-train distance: 1 px",
+        "test and train: 1 px apart",
     ):
         assert word in text
     unused = int((store.splits == "unused").sum())
@@ -96,14 +100,14 @@ def test_the_description_tells_sizes_classes_bands_and_distances(store):
 
 
 def test_a_shard_of_nothing_but_fill_values_is_written_all_the_same(tmp_path):
-    create_arrays(tmp_path / "a", layout())
+    size_arrays(tmp_path / "a", layout())
     for patches in layout().shards:
         count = patches.stop - patches.start
         write_shard(
-            tmp_path / "a",
+            UPath(tmp_path / "a"),
             patches,
-            np.zeros((count, 2, 4, 4), np.uint16),
-            np.full((count, 4, 4), 255, np.uint8),
+            encode_patches(np.zeros((count, 2, 4, 4)), "uint16"),
+            encode_patches(np.full((count, 4, 4), 255), "uint8"),
         )
     files = sorted(str(f.relative_to(tmp_path / "a")) for f in (tmp_path / "a").rglob("[0-9]*"))
     assert {"images/c/0/0/0/0", "images/c/1/0/0/0", "labels/c/0/0/0", "labels/c/1/0/0"} <= set(
@@ -112,7 +116,7 @@ def test_a_shard_of_nothing_but_fill_values_is_written_all_the_same(tmp_path):
 
 
 def test_what_is_not_committed_cannot_be_opened(store, tmp_path):
-    create_arrays(tmp_path / "begun", layout())
+    size_arrays(tmp_path / "begun", layout())
     with pytest.raises(ValueError, match=r"begun is not complete.*--overwrite"):
         open_store(tmp_path / "begun")
     copy = tmp_path / "copy"
@@ -138,8 +142,8 @@ def test_what_is_no_store_is_named(store, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(store.path, copy)
     text = (copy / "zarr.json").read_text()
-    (copy / "zarr.json").write_text(text.replace('"schema_version": 1', '"schema_version": 99'))
-    with pytest.raises(ValueError, match="schema version 99, but this release reads version 1"):
+    (copy / "zarr.json").write_text(text.replace('"schema_version": 2', '"schema_version": 99'))
+    with pytest.raises(ValueError, match="schema version 99, but this release reads version 2"):
         open_store(copy)
 
 
@@ -156,3 +160,11 @@ def test_what_is_no_store_is_named(store, tmp_path):
 )
 def test_shards_hold_a_power_of_two_of_at_most_128_mb(patches, bands, side, dtype, expected):
     assert default_shard_size(patches, bands, side, np.dtype(dtype)) == expected
+
+
+@given(st.integers(1, 20), st.integers(1, 2048), st.integers(0, 12))
+def test_patches_at_once_divide_a_shard(bands, patch_size, exponent):
+    sizes = layout(bands=bands, patch_size=patch_size, shard_size=2**exponent)
+    assert sizes.shard_size % sizes.patches_at_once == 0
+    raw = sizes.patches_at_once * bands * patch_size**2 * 2
+    assert raw <= 2**25 or sizes.patches_at_once == 1

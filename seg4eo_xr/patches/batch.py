@@ -1,0 +1,193 @@
+"""Many scenes into one patch store; one that fails is reported, and the others go on."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
+from seg4eo_xr.options import with_changes
+from seg4eo_xr.patches.building import locate
+from seg4eo_xr.patches.extract import run_extraction, store_to_extend
+from seg4eo_xr.patches.options import ExtractOptions
+from seg4eo_xr.patches.planning import plan_extraction
+from seg4eo_xr.patches.sources import plan_scene, require_alike
+from seg4eo_xr.scenes.coding import common_classes
+from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.open import open_scene
+from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import geopandas as gpd
+
+    from seg4eo_xr.geometry.splits import Split
+    from seg4eo_xr.patches.pairs import ScenePair
+    from seg4eo_xr.patches.sources import ScenePatches
+    from seg4eo_xr.patches.store import PatchStore
+    from seg4eo_xr.scenes.classes import ClassTable
+    from seg4eo_xr.scenes.scene_options import SceneOptions
+
+_LOGGER = logging.getLogger(__name__)
+# What a file can be guilty of; anything else is the program's own fault and ends the run.
+_SCENE_ERRORS = (ValueError, TypeError, OSError)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of a batch.
+
+    Parameters
+    ----------
+    store
+        The store with the patches of all scenes that could be read.
+    failed
+        What is wrong with each of the others, by name.
+    skipped
+        Names of scenes that the store held already.
+    """
+
+    store: PatchStore
+    failed: Mapping[str, str]
+    skipped: tuple[str, ...] = ()
+
+
+def extract_batch(
+    pairs: Iterable[ScenePair],
+    store: str | Path,
+    options: ExtractOptions | None = None,
+    *,
+    labels: LabelOptions | None = None,
+    classes: ClassTable | None = None,
+    grid: gpd.GeoDataFrame | str | Path | None = None,
+    id_column: str | None = None,
+    split: Split | None = None,
+    scene_options: SceneOptions | None = None,
+    progress: bool = True,
+    **changes: Any,
+) -> BatchResult:
+    """Cut many scenes into patches of one store.
+
+    Scenes may differ in CRS and size; they agree in bands, dtype, nodata and scaling, which the
+    first one that can be opened sets. With ``append=True`` scenes that the store holds already, by
+    name, are skipped: after some have failed, the same call tries these again.
+
+    Parameters
+    ----------
+    pairs
+        Scenes with their labels: what `find_pairs` found, or a list of `ScenePair`.
+    store
+        Folder or URL to write, as in `extract_patches`.
+    options
+        How to cut; `ExtractOptions` has the defaults.
+    labels
+        How labels become codes.
+    classes
+        Codes, names and colours; None joins the tables of the labels.
+    grid
+        Polygons for all scenes; a scene's own grid goes first.
+    id_column
+        Column of the grids that names the patches.
+    split
+        `RandomSplit` (the default), `SpatialSplit`, `SceneSplit`, `ColumnSplit` or another rule.
+    scene_options
+        How scenes are opened: names of the bands, nodata, resolution.
+    progress
+        Show a bar where it takes longer than two seconds.
+    **changes
+        Single options by name, as ``patch_size=256``.
+
+    Returns
+    -------
+    BatchResult
+
+    Raises
+    ------
+    ValueError
+        If no scene is left, or the split cannot be met.
+    FileExistsError, OSError
+        As in `extract_patches`.
+    """
+    options = with_changes(options or ExtractOptions(), changes)
+    target, rule, labels = locate(store), split or RandomSplit(), labels or LabelOptions()
+    existing = store_to_extend(target, options)
+    held = set() if existing is None else {scene["name"] for scene in existing.attrs["scenes"]}
+    every = list(pairs)
+    skipped = tuple(pair.name for pair in every if pair.name in held)
+    wanted = [pair for pair in every if pair.name not in held]
+    if existing is not None:
+        if not wanted:
+            return BatchResult(existing, {}, skipped)
+        classes = existing.contract.classes
+    failed: dict[str, str] = {}
+
+    def report(name: str, error: Exception) -> None:
+        failed[name] = str(error)
+        _LOGGER.warning("scene %s fails: %s", name, error)
+
+    classes = classes or _named_classes(wanted, labels)
+    sources: list[ScenePatches] = []
+    for pair in wanted:
+        try:
+            source = _planned(
+                pair,
+                options,
+                labels,
+                classes=classes,
+                grid=grid,
+                id_column=id_column,
+                rule=rule,
+                scene_options=scene_options,
+            )
+            if sources:
+                require_alike(sources[0], source)
+            if existing is not None:
+                existing.require_fits(source, options)
+            sources.append(source)
+        except _SCENE_ERRORS as error:
+            report(pair.name, error)
+    if not sources:
+        told = "; ".join(f"{name}: {message}" for name, message in failed.items())
+        raise ValueError(f"none of the {len(wanted)} scenes can be used: {told or 'there is none'}")
+    job = plan_extraction(sources, options, split=rule, classes=classes, existing=existing)
+    written = run_extraction(job, target, progress=progress, on_failure=report)
+    return BatchResult(written, failed, skipped)
+
+
+def _planned(
+    pair: ScenePair,
+    options: ExtractOptions,
+    labels: LabelOptions,
+    *,
+    classes: ClassTable | None,
+    grid: gpd.GeoDataFrame | str | Path | None,
+    id_column: str | None,
+    rule: Split,
+    scene_options: SceneOptions | None,
+) -> ScenePatches:
+    scene = open_scene(pair.image, options=scene_options)
+    return plan_scene(
+        scene,
+        open_labels(pair.label, like=scene, options=labels, classes=classes),
+        options,
+        name=pair.name,
+        grid=grid if pair.grid is None else pair.grid,
+        id_column=id_column,
+        group_column=rule.column if isinstance(rule, ColumnSplit) else None,
+    )
+
+
+def _named_classes(pairs: Sequence[ScenePair], labels: LabelOptions) -> ClassTable | None:
+    """One table for all vector labels, so that a name has one code in all of them."""
+    vectors = [
+        pair.label
+        for pair in pairs
+        if isinstance(pair.label, str | Path) and Path(pair.label).suffix.lower() in VECTOR_SUFFIXES
+    ]
+    if labels.column is None or not vectors:
+        return None
+    return common_classes(vectors, labels.column, layer=labels.layer)

@@ -1,0 +1,253 @@
+"""Patches that are files already, as a source of a patch store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import rasterio
+from affine import Affine
+from dask.base import compute, tokenize
+from dask.delayed import delayed
+
+from seg4eo_xr.patches.grids import PatchWindows
+from seg4eo_xr.patches.headers import read_header, read_pixels, require_alike
+from seg4eo_xr.progress import progress_bar
+from seg4eo_xr.scenes.class_files import named_classes
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.grid import place
+from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.open import open_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from seg4eo_xr.patches.headers import Header
+    from seg4eo_xr.patches.importing import PatchPair
+    from seg4eo_xr.scenes.label_options import LabelOptions
+
+_HEADERS_AT_ONCE = 128
+_SIZE_DIGITS = 9  # of a pixel's size, so that rounding in a file's text makes no second size
+
+
+@dataclass(frozen=True, eq=False)
+class FilePatches:
+    """Patches of one CRS that are files, as a source of a patch store.
+
+    Parameters
+    ----------
+    name
+        What `info` and error messages call them.
+    scene, labels
+        Metadata of images and labels on the grid that the patches lie on; no pixels.
+    windows
+        The patches; their groups are their splits.
+    pairs
+        The files.
+    versions
+        Sizes and times of the files, ``(patch, 4)``.
+    options
+        How label files are read.
+    """
+
+    name: str
+    scene: xr.DataArray
+    labels: xr.DataArray
+    windows: PatchWindows
+    pairs: tuple[PatchPair, ...]
+    versions: NDArray[np.int64]
+    options: LabelOptions
+
+    def reading_order(self) -> NDArray[np.intp]:
+        """Order of the files' names."""
+        return np.arange(len(self.pairs))
+
+    def take(self, positions: NDArray[np.int64]) -> FilePatches:
+        """Return the source with the patches at `positions` only, in that order."""
+        return replace(
+            self,
+            windows=self.windows.take(positions),
+            pairs=tuple(self.pairs[position] for position in positions),
+            versions=self.versions[positions],
+        )
+
+    def section(self, patches: slice) -> FileSection:
+        """Return what a worker needs to read some patches."""
+        return FileSection(self.pairs[patches], self.versions[patches], self.options)
+
+    def inputs(self, _: Any) -> list[Any]:
+        """Nothing has to be computed before the files are read."""
+        return []
+
+
+@dataclass(frozen=True, eq=False)
+class FileSection:
+    """Consecutive patches that are files.
+
+    Parameters
+    ----------
+    pairs
+        The files.
+    versions
+        Sizes and times of the files, ``(patch, 4)``.
+    options
+        How label files are read.
+    """
+
+    pairs: tuple[PatchPair, ...]
+    versions: NDArray[np.int64]
+    options: LabelOptions
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        files = [(str(pair.image), str(pair.label)) for pair in self.pairs]
+        return "FileSection", tokenize(files, self.versions, self.options)
+
+    @property
+    def names(self) -> list[str]:
+        """What error messages call the patches."""
+        return [f"patch {pair.image}" for pair in self.pairs]
+
+    def read(self, _: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Read the files: images ``(patch, band, y, x)`` and labels ``(patch, y, x)``."""
+        images = np.stack([read_pixels(pair.image)[0] for pair in self.pairs])
+        return images, _read_labels([pair.label for pair in self.pairs], self.options)
+
+
+def file_sources(
+    pairs: Sequence[PatchPair], options: LabelOptions, *, progress: bool = True
+) -> tuple[list[FilePatches], int]:
+    """Read the headers of patches, and place the patches on one grid a CRS.
+
+    Parameters
+    ----------
+    pairs
+        The files; at least one.
+    options
+        How label files are read.
+    progress
+        Show a bar where it takes longer than two seconds.
+
+    Returns
+    -------
+    sources : list of FilePatches
+        One a CRS, in the order of the first patch of each.
+    patch_size : int
+        Side of all patches in pixels.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    ValueError
+        If files do not go together; the message names two.
+    """
+    batches = [pairs[i : i + _HEADERS_AT_ONCE] for i in range(0, len(pairs), _HEADERS_AT_ONCE)]
+    with progress_bar("reading headers", enabled=progress):
+        parts = compute([delayed(_headers, pure=False)(batch) for batch in batches])[0]
+    headers = [header for part in parts for header in part]
+    require_alike(pairs, headers)
+    by_crs: dict[str, list[int]] = {}
+    for position, (image, _) in enumerate(headers):
+        by_crs.setdefault(image.crs, []).append(position)
+    sources = [
+        _source([pairs[i] for i in chosen], [headers[i] for i in chosen], options)
+        for chosen in by_crs.values()
+    ]
+    return sources, headers[0][0].shape[-1]
+
+
+def _headers(pairs: Sequence[PatchPair]) -> list[tuple[Header, Header]]:
+    return [(read_header(pair.image), read_header(pair.label)) for pair in pairs]
+
+
+def _read_labels(paths: Sequence[Path], options: LabelOptions) -> np.ndarray:
+    """Class codes ``(label, y, x)``."""
+    read = [read_pixels(path) for path in paths]
+    alike = len({nodata for _, nodata in read}) == 1
+    if alike:
+        try:
+            # All at once, one below the other: what is done for each costs more than its pixels.
+            column = np.concatenate([values for values, _ in read], axis=1)
+            codes = _as_codes(column, read[0][1], options).values
+        except ValueError:
+            pass  # each for itself, so that the message names the file
+        else:
+            return codes.reshape(len(paths), -1, codes.shape[-1])
+    return np.stack([_read_label(path, options).values for path in paths])
+
+
+def _read_label(path: Path, options: LabelOptions) -> xr.DataArray:
+    try:
+        return _as_codes(*read_pixels(path), options)
+    except ValueError as error:
+        raise ValueError(f"label {path}: {error}") from error
+
+
+def _as_codes(values: np.ndarray, nodata: float | None, options: LabelOptions) -> xr.DataArray:
+    """Class codes ``(y, x)``, wherever they lie: labels of some tools have no place."""
+    somewhere = place(values, "EPSG:3857", Affine.scale(1, -1))
+    if nodata is not None:
+        somewhere = somewhere.rio.write_nodata(nodata)
+    return open_labels(somewhere, options=options)
+
+
+def _class_table(path: Path) -> ClassTable | None:
+    """Class table of a label file's tags or category names."""
+    with rasterio.open(path) as raster:
+        tags = {**raster.tags(), **raster.tags(1)}
+    try:
+        return named_classes(path) or ClassTable.from_attrs(tags)
+    except ValueError:
+        return None  # somebody else's tags
+
+
+def _source(
+    pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, Header]], options: LabelOptions
+) -> FilePatches:
+    """Place patches of one CRS on a grid of their most frequent pixel size."""
+    images = [image for image, _ in headers]
+    transforms = np.array([image.transform for image in images])
+    side = images[0].shape[-1]
+    (width, height), _ = Counter(
+        (float(f"{a:.{_SIZE_DIGITS}g}"), float(f"{-e:.{_SIZE_DIGITS}g}"))
+        for a, e in transforms[:, [0, 4]]
+    ).most_common(1)[0]
+    left, top = transforms[:, 2].min(), transforms[:, 5].max()
+    cols = np.rint((transforms[:, 2] - left) / width).astype(np.int64)
+    rows = np.rint((top - transforms[:, 5]) / height).astype(np.int64)
+    widths = np.rint(transforms[:, 0] * side / width).astype(np.int64).clip(min=1)
+    heights = np.rint(-transforms[:, 4] * side / height).astype(np.int64).clip(min=1)
+    ids, groups = (np.array([getattr(pair, name) for pair in pairs]) for name in ("id", "split"))
+    windows = PatchWindows(rows, cols, heights, widths, ids, groups)
+    transform = Affine(width, 0.0, left, 0.0, -height, top)
+    shape = int((rows + heights).max()), int((cols + widths).max())
+    scene, labels = open_scene(pairs[0].image), _read_label(pairs[0].label, options)
+    table = _class_table(pairs[0].label)
+    if table is not None:
+        labels = labels.assign_attrs(table.without(options.no_label).to_attrs())
+    versions = np.array([(*image.version, *label.version) for image, label in headers], np.int64)
+    return FilePatches(
+        str(pairs[0].image.parents[2]),
+        _stretched_out(scene, shape, transform, scene.rio.crs),
+        _stretched_out(labels, shape, transform, scene.rio.crs),
+        windows,
+        tuple(pairs),
+        versions,
+        options,
+    )
+
+
+def _stretched_out(
+    array: xr.DataArray, shape: tuple[int, int], transform: Affine, crs: Any
+) -> xr.DataArray:
+    """Metadata of a patch for a whole grid, with pixels that nobody reads."""
+    nothing = da.zeros((*array.shape[:-2], *shape), dtype=array.dtype, chunks=-1)
+    placed = place(nothing, crs, transform).assign_attrs(array.attrs)
+    return placed.assign_coords(band=array["band"]) if "band" in array.dims else placed

@@ -1,0 +1,128 @@
+"""What GeoTIFF patches say about themselves, and whether they go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.errors import RasterioError
+
+from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from seg4eo_xr.patches.importing import PatchPair
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a GeoTIFF says before its pixels are read.
+
+    Parameters
+    ----------
+    shape
+        Bands, height and width.
+    dtype
+        NumPy name.
+    nodata
+        Mark of missing data; None where there is none.
+    bands
+        Descriptions of the bands.
+    crs
+        As WKT; empty where there is none.
+    transform
+        Six numbers, as `affine.Affine` takes them.
+    version
+        Size and time of the file.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
+    nodata: float | None
+    bands: tuple[str | None, ...]
+    crs: str
+    transform: tuple[float, ...]
+    version: tuple[int, int]
+
+
+def read_header(path: Path) -> Header:
+    """Read what a GeoTIFF says about itself.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        with rasterio.open(path) as raster:
+            status = path.stat()
+            return Header(
+                (raster.count, raster.height, raster.width),
+                raster.dtypes[0],
+                raster.nodata,
+                raster.descriptions,
+                raster.crs.to_wkt() if raster.crs else "",
+                tuple(raster.transform)[:6],
+                (status.st_size, status.st_mtime_ns),
+            )
+    except RasterioError as error:
+        raise OSError(f"cannot open patch {path}: {error}; copy or make it again") from error
+
+
+def read_pixels(path: Path) -> tuple[np.ndarray, float | None]:
+    """Read stored numbers ``(band, y, x)``, and the mark of missing data.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    try:
+        with rasterio.open(path) as raster:
+            return np.asarray(raster.read()), raster.nodata
+    except RasterioError as error:
+        raise OSError(
+            f"cannot read patch {path}: {error}; it may be truncated, copy or make it again"
+        ) from error
+
+
+def require_alike(pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, Header]]) -> None:
+    """Raise ValueError unless images agree, labels agree, and each label fits its image."""
+    first_image, first_label = headers[0]
+    _, height, width = first_image.shape
+    if height != width:
+        raise ValueError(
+            f"patch {pairs[0].image} has {height} × {width} pixels; patches of a store are square"
+        )
+    for pair, (image, label) in zip(pairs, headers, strict=True):
+        if not image.crs:
+            raise ValueError(missing_crs(f"patch {pair.image}", str(pair.image)))
+        require_north_up_grid(Affine(*image.transform), f"patch {pair.image}", str(pair.image))
+        for what in ("shape", "dtype", "nodata", "bands"):
+            _require_equal(pairs[0].image, first_image, pair.image, image, what)
+        _require_equal(pairs[0].label, first_label, pair.label, label, "dtype")
+        if label.shape != (1, height, width):
+            raise ValueError(
+                f"label {pair.label} has (bands, height, width) {label.shape}, but its image "
+                f"{pair.image.name} asks for {(1, height, width)}"
+            )
+        # Labels of some tools have no place of their own.
+        if label.crs and (label.crs, label.transform) != (image.crs, image.transform):
+            raise ValueError(
+                f"label {pair.label} does not lie where its image {pair.image.name} does; are they "
+                "of one patch?"
+            )
+
+
+def _require_equal(one: Path, first: Header, other: Path, header: Header, what: str) -> None:
+    values = getattr(first, what), getattr(header, what)
+    # NaN as nodata equals itself here.
+    if values[0] != values[1] and not all(value != value for value in values):
+        raise ValueError(
+            f"patches of one store agree in {what}: {one} has {values[0]}, {other} has {values[1]}"
+        )

@@ -1,0 +1,325 @@
+"""Where patches come from: a scene with labels, and the windows that are cut out of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from dask.delayed import Delayed, delayed
+
+from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
+from seg4eo_xr.patches.grids import PatchWindows, polygon_windows, regular_windows
+from seg4eo_xr.patches.sampling import balanced_windows, random_windows
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.open import band_names_of, band_scaling, open_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import geopandas as gpd
+    from numpy.typing import NDArray
+
+    from seg4eo_xr.patches.options import ExtractOptions
+    from seg4eo_xr.scenes.open import SceneSource
+
+_CHUNK_OF_ARRAYS = 2048  # pixels; what is in memory already is cut as files are
+
+
+class Section(Protocol):
+    """Consecutive patches of one shard that come from one source; travels to the worker."""
+
+    @property
+    def names(self) -> list[str]:
+        """What error messages call the patches."""
+        ...
+
+    def read(self, inputs: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return images ``(patch, band, y, x)`` and labels ``(patch, y, x)``."""
+        ...
+
+
+class PatchSource(Protocol):
+    """Something to take patches from, planned and not read.
+
+    `scene` and `labels` tell bands, dtypes, nodata, CRS and transform; nobody but the source itself
+    reads their pixels.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `info` and error messages call the source."""
+        ...
+
+    @property
+    def scene(self) -> xr.DataArray:
+        """Metadata of the images, ``(band, y, x)``."""
+        ...
+
+    @property
+    def labels(self) -> xr.DataArray:
+        """Metadata of the labels, ``(y, x)``."""
+        ...
+
+    @property
+    def windows(self) -> PatchWindows:
+        """The patches."""
+        ...
+
+    def take(self, positions: NDArray[np.int64]) -> PatchSource:
+        """Return the source with the patches at `positions` only, in that order."""
+        ...
+
+    def reading_order(self) -> NDArray[np.intp]:
+        """Order of the patches in which they are best read and stored."""
+        ...
+
+    def section(self, patches: slice) -> Section:
+        """Return what a worker needs to read some patches."""
+        ...
+
+    def inputs(self, section: Any) -> list[Any]:
+        """Return the tasks whose results `section.read` takes."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePatches:
+    """Windows of a scene and its labels.
+
+    Parameters
+    ----------
+    name
+        What `info` and error messages call the scene.
+    scene, labels
+        Lazy arrays ``(band, y, x)`` and ``(y, x)`` on one grid.
+    windows
+        The patches.
+    resampling
+        How windows of images and of labels become patches.
+    """
+
+    name: str
+    scene: xr.DataArray
+    labels: xr.DataArray
+    windows: PatchWindows
+    resampling: tuple[Resampling, Resampling]
+
+    def take(self, positions: NDArray[np.int64]) -> ScenePatches:
+        """Return the source with the patches at `positions` only, in that order."""
+        return replace(self, windows=self.windows.take(positions))
+
+    def reading_order(self) -> NDArray[np.intp]:
+        """Order in which windows of one chunk follow each other: few chunks are in memory then."""
+        windows, chunks = self.windows, self.scene.data.chunks[-2:]
+        rows, cols = (
+            np.searchsorted(np.cumsum(lengths), starts + sizes // 2, "right")
+            for lengths, starts, sizes in (
+                (chunks[0], windows.rows, windows.heights),
+                (chunks[1], windows.cols, windows.widths),
+            )
+        )
+        return np.lexsort((windows.cols, windows.rows, cols, rows))
+
+    def section(self, patches: slice) -> SceneSection:
+        """Return what a worker needs to read some patches."""
+        windows = self.windows.take(np.arange(patches.start, patches.stop))
+        images, labels = (
+            plan_pieces(windows, array.data.chunks[-2:]) for array in (self.scene, self.labels)
+        )
+        token = tokenize(self.scene.data.name, self.labels.data.name)
+        return SceneSection(self.name, windows, (images, labels), self.resampling, token)
+
+    def inputs(self, section: SceneSection) -> list[list[Delayed]]:
+        """Return the tasks that cut the pieces of images and labels out of their chunks."""
+        # Parts of functions, since dask would search their other arguments for tasks.
+        return [
+            [
+                delayed(partial(cut, pieces=pieces), pure=True)(blocks[pieces.chunk])
+                for pieces in plans
+            ]
+            for blocks, plans in zip(self._blocks, section.plans, strict=True)
+        ]
+
+    @cached_property
+    def _blocks(self) -> list[NDArray[np.object_]]:
+        """Chunks of scene and labels as tasks, by row and column."""
+        arrays = self.scene.data, self.labels.data
+        return [array.to_delayed().reshape(array.numblocks[-2:]) for array in arrays]
+
+
+@dataclass(frozen=True, eq=False)
+class SceneSection:
+    """Consecutive windows of a scene, and how to put their patches together.
+
+    Parameters
+    ----------
+    scene
+        Its name.
+    windows
+        The patches.
+    plans
+        The pieces of images and labels.
+    resampling
+        How windows of images and of labels become patches.
+    token
+        Stands for the pixels of scene and labels.
+    """
+
+    scene: str
+    windows: PatchWindows
+    plans: tuple[list[Pieces], list[Pieces]]
+    resampling: tuple[Resampling, Resampling]
+    token: str
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        windows = self.windows
+        sides = windows.rows, windows.cols, windows.heights, windows.widths
+        # Arrays have to be hashed here: dask goes by their text, which leaves out the middle.
+        return "SceneSection", tokenize(self.scene, *sides, self.resampling, self.token)
+
+    @property
+    def names(self) -> list[str]:
+        """What error messages call the patches."""
+        windows = zip(self.windows.ids, self.windows.rows, self.windows.cols, strict=True)
+        return [
+            f"patch {name} of {self.scene} at row {row}, column {col}" for name, row, col in windows
+        ]
+
+    def read(self, inputs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Put the patches together from the pieces that `ScenePatches.inputs` cuts."""
+        images, labels = (
+            assemble(plans, cuts, self.windows, resampling)
+            for plans, cuts, resampling in zip(self.plans, inputs, self.resampling, strict=True)
+        )
+        return images, labels
+
+
+def plan_scene(
+    scene: SceneSource,
+    labels: str | Path | xr.DataArray | gpd.GeoDataFrame,
+    options: ExtractOptions,
+    *,
+    name: str | None = None,
+    grid: gpd.GeoDataFrame | str | Path | None = None,
+    id_column: str | None = None,
+    group_column: str | None = None,
+    classes: ClassTable | None = None,
+) -> ScenePatches:
+    """Decide which windows of a scene become patches; reads no pixel but to balance classes.
+
+    Parameters and errors are those of `seg4eo_xr.extract_patches`; `group_column` is the column of
+    the grid that the split goes by.
+    """
+    name = name or _source_name(scene)
+    scene = open_scene(scene)
+    if isinstance(labels, xr.DataArray):  # opened already, by a table of its own
+        classes = None
+    labels = open_labels(labels, like=scene, ignore=_ignore_code(labels), classes=classes)
+    if scene.chunks is None:
+        scene = scene.chunk({"band": -1, "y": _CHUNK_OF_ARRAYS, "x": _CHUNK_OF_ARRAYS})
+    if labels.chunks is None:
+        labels = labels.chunk({"y": _CHUNK_OF_ARRAYS, "x": _CHUNK_OF_ARRAYS})
+    size, nodata, ignore = options.patch_size, scene.rio.nodata, int(labels.rio.nodata)
+    if grid is not None:
+        windows = polygon_windows(grid, scene, id_column, group_column)
+    else:
+        windows = _own_windows(labels, ignore, options)
+    return ScenePatches(
+        name,
+        scene,
+        labels,
+        windows,
+        (
+            Resampling(size, options.interpolation, None if nodata is None else float(nodata)),
+            Resampling(size, "nearest", ignore),
+        ),
+    )
+
+
+def _own_windows(labels: xr.DataArray, ignore: int, options: ExtractOptions) -> PatchWindows:
+    shape, size = (labels.sizes["y"], labels.sizes["x"]), options.patch_size
+    if options.sampling == "grid":
+        return regular_windows(shape, size, options.stride)
+    assert options.samples is not None  # the options have checked it
+    if options.sampling == "random":
+        return random_windows(shape, size, options.samples, options.sampling_seed)
+    return balanced_windows(labels, size, options.samples, options.sampling_seed, ignore=ignore)
+
+
+def require_alike(first: PatchSource, other: PatchSource) -> None:
+    """Raise ValueError unless two sources can share a store.
+
+    Bands, dtype, scaling and nodata of the scenes have to agree, and the code of unlabelled pixels.
+    """
+    facts = (
+        (
+            "bands",
+            band_names_of,
+            "give them in one order and by one name, with band_names= or bands=",
+        ),
+        ("dtype", lambda scene: str(scene.dtype), "convert one with scene.astype(...)"),
+        (
+            "nodata value",
+            lambda scene: str(scene.rio.nodata),
+            "set one with open_scene(nodata=...)",
+        ),
+        ("scaling", band_scaling, "see seg4eo_xr.harmonize, or set the attributes scales, offsets"),
+    )
+    for what, fact, remedy in facts:
+        found = fact(first.scene), fact(other.scene)
+        if found[0] != found[1]:
+            raise ValueError(
+                f"{other.name} has the {what} {found[1]}, but {first.name} has {found[0]}; scenes "
+                f"of one store agree: {remedy}"
+            )
+    if first.labels.rio.nodata != other.labels.rio.nodata:
+        raise ValueError(
+            f"unlabelled pixels are {other.labels.rio.nodata} in the labels of {other.name}, but "
+            f"{first.labels.rio.nodata} in those of {first.name}; open both with one ignore="
+        )
+
+
+def common_table(sources: Sequence[PatchSource]) -> ClassTable | None:
+    """Join the class tables of all labels; None where one of them has none.
+
+    Raises
+    ------
+    ValueError
+        If a code stands for two classes.
+    """
+    tables = [ClassTable.from_attrs(source.labels.attrs) for source in sources]
+    entries: dict[int, tuple[str, str, str]] = {}
+    for source, table in zip(sources, tables, strict=True):
+        if table is None:
+            return None
+        for code, name, color in zip(table.codes, table.names, table.colors, strict=True):
+            known = entries.setdefault(code, (name, color, source.name))
+            if known[0] != name:
+                raise ValueError(
+                    f"code {code} is {known[0]!r} in the labels of {known[2]}, but {name!r} in "
+                    f"those of {source.name}; give one class table for all (classes=, --classes)"
+                )
+    codes = sorted(entries)
+    return ClassTable.from_codes(
+        codes, [entries[code][0] for code in codes], [entries[code][1] for code in codes]
+    )
+
+
+def _ignore_code(labels: Any) -> int:
+    """Code of unlabelled pixels that an array states, or else 255."""
+    stated = labels.rio.nodata if isinstance(labels, xr.DataArray) else None
+    return int(stated) if stated is not None and float(stated).is_integer() else 255
+
+
+def _source_name(scene: Any) -> str:
+    if isinstance(scene, str | Path):
+        return str(scene)
+    if isinstance(scene, xr.DataArray | xr.Dataset):
+        return str(scene.encoding.get("source", "array"))
+    return ", ".join(map(str, scene))

@@ -1,0 +1,230 @@
+"""Laws of `seg4eo_xr.patches.importing`, `files` and `headers`: what was exported comes back."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from dask.base import tokenize
+from rasterio.errors import NotGeoreferencedWarning
+
+from seg4eo_xr.geometry.splits import SPLITS
+from seg4eo_xr.patches.exporting import export_patches
+from seg4eo_xr.patches.extract import extract_patches
+from seg4eo_xr.patches.files import file_sources
+from seg4eo_xr.patches.importing import UnmatchedWarning, import_patches, list_patches
+from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.testing import synthetic_sentinel2
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    scene, labels = synthetic_sentinel2((80, 96), seed=3)
+    path = tmp_path_factory.mktemp("store") / "patches.zarr"
+    return extract_patches(scene, labels, path, patch_size=SIZE, shard_size=8, progress=False)
+
+
+@pytest.fixture(scope="module")
+def exported(store, tmp_path_factory):
+    return export_patches(store, tmp_path_factory.mktemp("export") / "Patch", progress=False)
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    return Path(shutil.copytree(exported, tmp_path / "Patch"))
+
+
+def contents(store):
+    images, labels = (array[:] for array in store.arrays())
+    ids, splits = store.coordinate("id"), store.splits
+    return {
+        str(name): (str(split), image, label)
+        for name, split, image, label in zip(ids, splits, images, labels, strict=True)
+        if split in SPLITS
+    }
+
+
+def rewrite(path: Path, change, **profile) -> None:
+    with rasterio.open(path) as source:
+        values, options = change(source.read()), {**source.profile, **profile}
+    path.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", **{**options, "dtype": values.dtype}) as target:
+            target.write(values)
+
+
+def files_of(folder: Path, kind: str) -> list[Path]:
+    return sorted(folder.glob(f"*/{kind}/*.tif"))
+
+
+def test_there_and_back_is_the_same(store, exported, tmp_path):
+    back = import_patches(exported, tmp_path / "back.zarr", progress=False)
+    before, after = contents(store), contents(back)
+    assert before.keys() == after.keys()
+    for name, (split, image, label) in before.items():
+        assert after[name][0] == split
+        np.testing.assert_array_equal(after[name][1], image)
+        np.testing.assert_array_equal(after[name][2], label)
+    for split in SPLITS:
+        assert back.class_counts(split) == store.class_counts(split)
+        assert back.statistics(split).identical(store.statistics(split))
+    for what in ("bands", "dtype", "scale", "offset", "nodata", "normalization", "classes"):
+        assert getattr(back.contract, what) == getattr(store.contract, what)
+    assert back.leakage == store.leakage
+
+
+def test_patches_lie_where_they_lay(store, exported, tmp_path):
+    back = import_patches(exported, tmp_path / "back.zarr", progress=False)
+
+    def places(of):
+        x, y = of.coordinate("patch_x"), of.coordinate("patch_y")
+        return dict(zip(of.coordinate("id").tolist(), zip(x, y, strict=True), strict=True))
+
+    before, after = places(store), places(back)
+    for name, place in after.items():
+        assert place == pytest.approx(before[name])
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_folders_and_files_go_by_several_names(store, folder, tmp_path, name):
+    (folder / "validation").rename(folder / name)
+    (folder / "train").rename(folder / "Training")
+    for path in files_of(folder, "images"):
+        path.rename(path.with_name(f"image_{path.name}"))
+    for path in files_of(folder, "labels"):
+        path.rename(path.with_name(f"{path.stem}_label.TIF"))
+    pairs, unmatched = list_patches(tmp_path)
+    assert not unmatched
+    assert {pair.id: pair.split for pair in pairs} == {
+        name: split for name, (split, _, _) in contents(store).items()
+    }
+
+
+def test_what_has_no_partner_is_left_out_and_named(store, folder, tmp_path):
+    alone = files_of(folder, "labels")[0]
+    alone.unlink()
+    with pytest.warns(UnmatchedWarning, match=f"1 files .*{alone.stem}"):
+        back = import_patches(folder, tmp_path / "back.zarr", progress=False)
+    assert contents(back).keys() == contents(store).keys() - {alone.stem}
+
+
+def test_codes_without_a_label_are_said_at_the_import(exported, tmp_path):
+    options = LabelOptions(unlabelled=(1, 2))
+    back = import_patches(exported, tmp_path / "a.zarr", label_options=options, progress=False)
+    assert not np.isin(back.arrays()[1][:], (1, 2)).any()
+    assert not set(back.contract.classes.codes) & {1, 2}
+
+
+def test_labels_need_no_place_and_may_be_whole_numbers_in_floats(store, folder, tmp_path):
+    for path in files_of(folder, "labels"):
+        nowhere = {"crs": None, "transform": rasterio.Affine.identity()}
+        rewrite(path, lambda values: values.astype("float32"), **nowhere)
+    back = import_patches(folder, tmp_path / "back.zarr", progress=False)
+    for name, (_, _, label) in contents(back).items():
+        np.testing.assert_array_equal(label, contents(store)[name][2])
+
+
+def test_each_label_file_has_its_own_mark_of_missing_labels(store, folder, tmp_path):
+    for path in files_of(folder, "labels")[::2]:
+        rewrite(path, lambda values: np.where(values == 255, 99, values).astype("uint8"), nodata=99)
+    back = import_patches(folder, tmp_path / "back.zarr", progress=False)
+    assert any((label == 255).any() for _, _, label in contents(store).values())
+    for name, (_, _, label) in contents(back).items():
+        np.testing.assert_array_equal(label, contents(store)[name][2])
+
+
+def test_a_section_travels_and_its_name_follows_its_files(folder):
+    def section():
+        (source,), _ = file_sources(list_patches(folder)[0], LabelOptions(), progress=False)
+        return source.section(slice(0, 3))
+
+    one = section()
+    travelled = pickle.loads(pickle.dumps(one))
+    assert tokenize(one) == tokenize(travelled) == tokenize(section())
+    for ours, theirs in zip(one.read([]), travelled.read([]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    rewrite(one.pairs[0].label, lambda values: values // 2)
+    assert tokenize(one) != tokenize(section())
+
+
+def test_more_patches_are_added_later(store, folder, tmp_path):
+    rest = tmp_path / "rest"
+    (folder / "test").rename(tmp_path / "test")
+    import_patches(folder, tmp_path / "a.zarr", progress=False)
+    rest.mkdir()
+    (tmp_path / "test").rename(rest / "test")
+    both = import_patches(rest, tmp_path / "a.zarr", append=True, progress=False)
+    assert contents(both).keys() == contents(store).keys()
+
+
+def broken(folder: Path, case: str) -> tuple[type[Exception], str]:
+    """Spoil one file; return the error that tells so."""
+    image, label = files_of(folder, "images")[3], files_of(folder, "labels")[3]
+    if case == "truncated":
+        content = image.read_bytes()
+        image.write_bytes(content[: len(content) * 3 // 4])
+        return OSError, image.name
+    if case == "bands":
+        rewrite(image, lambda values: values[:4], count=4)
+        return ValueError, image.name
+    if case == "dtype":
+        rewrite(image, lambda values: values.astype("int16"))
+        return ValueError, image.name
+    if case == "size":
+        rewrite(label, lambda values: values[:, :8, :8], height=8, width=8)
+        return ValueError, label.name
+    if case == "no CRS":
+        rewrite(image, lambda values: values, crs=None)
+        return ValueError, image.name
+    if case == "elsewhere":
+        rewrite(label, lambda values: values, transform=rasterio.Affine(10, 0, 0, 0, -10, 0))
+        return ValueError, label.name
+    rewrite(label, lambda values: np.full_like(values, 77))
+    return ValueError, "77"
+
+
+@pytest.mark.parametrize(
+    "case", ["truncated", "bands", "dtype", "size", "no CRS", "elsewhere", "unknown code"]
+)
+def test_a_file_that_does_not_fit_is_named_and_nothing_is_left(folder, tmp_path, case):
+    error, named = broken(folder, case)
+    with pytest.raises(error, match=named):
+        import_patches(folder, tmp_path / "a.zarr", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["Patch"]
+
+
+def test_folders_that_hold_no_patches_say_what_is_expected(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list_patches(tmp_path / "nowhere")
+    (tmp_path / "other" / "pictures").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds pictures, but no folder of a split"):
+        list_patches(tmp_path / "other")
+    for path in files_of(folder, "labels"):
+        path.unlink()
+    with pytest.raises(ValueError, match="stand alone"):
+        list_patches(folder)
+
+
+def test_two_files_of_one_patch_are_both_named(folder):
+    path = files_of(folder, "images")[0]
+    shutil.copy(path, path.with_name(f"image_{path.name}"))
+    with pytest.raises(ValueError, match=f"image_{path.name}|{path.name}"):
+        list_patches(folder)
+
+
+def test_an_id_that_occurs_in_two_splits_gets_its_split(folder):
+    for kind in ("images", "labels"):
+        source = sorted((folder / "train" / kind).iterdir())[0]
+        shutil.copy(source, folder / "test" / kind / source.name)
+    pairs, _ = list_patches(folder)
+    ids = [pair.id for pair in pairs]
+    assert len(set(ids)) == len(ids)
+    assert {f"train/{source.stem}", f"test/{source.stem}"} <= set(ids)
