@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
 from tqdm.auto import tqdm
+
+from seg4eo_xr.running import active_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def _extend(bar: Any, tasks: int) -> None:
 @contextlib.contextmanager
 def _cluster_tasks(bar: Any) -> Iterator[None]:
     """Count the tasks that a cluster finishes for this process, if there is one."""
-    client = _active_client()
+    client = active_client()
     if client is None:
         yield
         return
@@ -97,18 +98,6 @@ def _cluster_tasks(bar: Any) -> Iterator[None]:
         with contextlib.suppress(Exception):
             client.unregister_scheduler_plugin(topic)
             client.unsubscribe_topic(topic)
-
-
-def _active_client() -> Any:
-    """Return the client that dask would use, without importing distributed for nothing."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import get_client
-
-    try:
-        return get_client()
-    except ValueError:
-        return None
 
 
 def _task_counter(client_id: str, topic: str) -> Any:

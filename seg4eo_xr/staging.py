@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,23 +57,7 @@ def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
         ) from error
     try:
         yield folder
-    except BaseException:
-        _remove_from_stragglers(folder)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-# Seconds between looks; a task that writes when its computation fails is done long before the last.
-_LOOKS = (0.0, 0.1, 0.2, 0.4, 0.8)
-
-
-def _remove_from_stragglers(folder: Path) -> None:
-    """Remove a folder into which tasks of a failed computation may still be writing."""
-    for looks, pause in enumerate(_LOOKS):
-        time.sleep(pause)
-        # The first look that finds nothing may have come between two files of one straggler.
-        if looks > 1 and not folder.exists():
-            return
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -29,3 +29,24 @@ def test_a_quick_comparison_of_predictions_prints_json_lines_with_the_ratios_las
 
     cases = {line["case"] for line in lines if line["measure"] == "peak_mb"}
     assert {"baseline", "forward", "read", "write", "ours", "scripts"} <= cases
+
+
+@pytest.mark.slow
+def test_a_quick_comparison_of_extractions_prints_json_lines_with_the_ratios_last() -> None:
+    command = [sys.executable, str(BENCHMARKS / "extract.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(list(line) == KEYS for line in lines)
+    assert {line["benchmark"] for line in lines} == {"extract"}
+
+    measures = [line["measure"] for line in lines]
+    is_ratio = ["/" in measure for measure in measures]
+    assert is_ratio == sorted(is_ratio)
+    assert {"scripts/ours", "ours/floor"} <= set(measures)
+    assert all(line["value"] > 0 for line in lines if line["unit"])
+
+    cases = {line["case"] for line in lines if line["measure"] == "peak_mb"}
+    assert {
+        f"{name}, deflate" for name in ("baseline", "read", "ours", "write", "scripts")
+    } <= cases

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from seg4eo_xr.maps.staging import commit, staging
+from seg4eo_xr.staging import commit, staging
 
 
 def test_only_a_commit_reaches_the_final_path(tmp_path):

@@ -1,0 +1,7 @@
+"""The command ``seg4eo-xr``: the public functions, their options from the same dataclasses."""
+
+from __future__ import annotations
+
+from seg4eo_xr.cli.main import COMMANDS, main
+
+__all__ = ["COMMANDS", "main"]

@@ -1,0 +1,196 @@
+"""Extraction as commands: one scene, or a folder of scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import OmitArgPrefixes
+
+from seg4eo_xr.cli.command import Flag, PartlyFailedError, one_or_many
+from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit, SceneSplit, SpatialSplit
+from seg4eo_xr.patches.options import ExtractOptions
+from seg4eo_xr.patches.pairs import GRID_PATTERN, IMAGE_PATTERN, LABEL_PATTERN, find_pairs
+from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.scene_options import SceneOptions
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from seg4eo_xr.geometry.splits import Split
+    from seg4eo_xr.scenes.classes import ClassTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitChoice:
+    """How patches are dealt to training, validation and test."""
+
+    shares: OmitArgPrefixes[RandomSplit] = field(default_factory=RandomSplit)
+    """Shares of the splits."""
+    split_block: int | None = None
+    """Deal whole blocks of that many pixels instead of single patches."""
+    split_by_scene: Flag = False
+    """Deal whole scenes instead of single patches."""
+    split_buffer: float = 0
+    """With split_block or split_by_scene: pixels between patches of different splits, at least."""
+    split_column: str | None = None
+    """Column of the grid that says train, validation or test."""
+
+    def rule(self) -> Split:
+        """Return the rule that the options ask for."""
+        chosen = {
+            "--split_block": self.split_block is not None,
+            "--split_by_scene": self.split_by_scene,
+            "--split_column": self.split_column is not None,
+        }
+        names = [name for name, asked in chosen.items() if asked]
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names)} exclude each other; choose one")
+        if self.split_buffer and names not in (["--split_block"], ["--split_by_scene"]):
+            raise ValueError(
+                "split_buffer needs split_block, the side of a block in pixels, or split_by_scene"
+            )
+        ratios, seed = self.shares.ratios, self.shares.random_seed
+        if self.split_block is not None:
+            return SpatialSplit(self.split_block, self.split_buffer, *ratios, random_seed=seed)
+        if self.split_by_scene:
+            return SceneSplit(*ratios, random_seed=seed, buffer=self.split_buffer)
+        return self.shares if self.split_column is None else ColumnSplit(self.split_column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractSingle:
+    """Cut one scene and its labels into a patch store.
+
+    Example: seg4eo-xr extract single --image s2.tif --label landcover.gpkg --column class
+    --output patches.zarr --patch_size 256
+    """
+
+    image: tuple[str, ...]
+    """The scene: one file, or several whose bands are put together."""
+    label: str
+    """The labels: a raster, or polygons in any CRS."""
+    output: str
+    """The patch store to write, as patches.zarr or s3://bucket/patches.zarr."""
+    grid: Path | None = None
+    """Polygons, one a patch; without them see sampling."""
+    id_column: str | None = None
+    """Column of the grid that names the patches; the row number if not given."""
+    image_channels: int | None = None
+    """Number of bands that the scene has to have; any if not given."""
+    classes: Path | None = None
+    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
+    scene: OmitArgPrefixes[SceneOptions] = field(default_factory=SceneOptions)
+    """How the scene is opened."""
+    labels: OmitArgPrefixes[LabelOptions] = field(default_factory=LabelOptions)
+    """How the labels are read."""
+    split: OmitArgPrefixes[SplitChoice] = field(default_factory=SplitChoice)
+    """How patches are dealt to training, validation and test."""
+    patches: OmitArgPrefixes[ExtractOptions] = field(default_factory=ExtractOptions)
+    """How patches are cut."""
+
+    def run(self) -> None:
+        """Write the store and say what it holds."""
+        from seg4eo_xr.patches.extract import extract_patches
+        from seg4eo_xr.scenes.labels import open_labels
+        from seg4eo_xr.scenes.open import open_scene
+
+        scene = open_scene(one_or_many(self.image), options=self.scene)
+        _require_channels(scene, self.image_channels, ", ".join(self.image))
+        table = class_table(self.classes)
+        store = extract_patches(
+            scene,
+            open_labels(self.label, like=scene, options=self.labels, classes=table),
+            self.output,
+            self.patches,
+            grid=self.grid,
+            id_column=self.id_column,
+            split=self.split.rule(),
+            classes=table,
+        )
+        print(store.describe())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractBatch:
+    """Cut the scenes of a folder and their labels into one patch store.
+
+    Files that share a key belong together, as Image_1.tif, Label_1.tif and Grid_1.shp do; patterns
+    are regular expressions of whole file names, whose first group is the key.
+    Example: seg4eo-xr extract batch --data_dir scenes --recursive --output patches.zarr
+    """
+
+    data_dir: Path
+    """The folder of scenes."""
+    output: str
+    """The patch store to write, as patches.zarr or s3://bucket/patches.zarr."""
+    grid: Path | None = None
+    """Polygons for all scenes that have no grid of their own, one a patch."""
+    recursive: Flag = False
+    """Look into subfolders too."""
+    image_pattern: str = IMAGE_PATTERN
+    """Names of the scenes."""
+    label_pattern: str = LABEL_PATTERN
+    """Names of the labels."""
+    grid_pattern: str = GRID_PATTERN
+    """Names of the grids."""
+    id_column: str | None = None
+    """Column of the grids that names the patches; the row number if not given."""
+    classes: Path | None = None
+    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
+    scene: OmitArgPrefixes[SceneOptions] = field(default_factory=SceneOptions)
+    """How the scenes are opened."""
+    labels: OmitArgPrefixes[LabelOptions] = field(default_factory=LabelOptions)
+    """How the labels are read."""
+    split: OmitArgPrefixes[SplitChoice] = field(default_factory=SplitChoice)
+    """How patches are dealt to training, validation and test."""
+    patches: OmitArgPrefixes[ExtractOptions] = field(default_factory=ExtractOptions)
+    """How patches are cut."""
+
+    def run(self) -> None:
+        """Write the store, say what it holds, and list what failed."""
+        from seg4eo_xr.patches.batch import extract_batch
+
+        pairs = find_pairs(
+            self.data_dir,
+            image_pattern=self.image_pattern,
+            label_pattern=self.label_pattern,
+            grid_pattern=self.grid_pattern,
+            recursive=self.recursive,
+        )
+        print(pairs, end="\n\n")
+        result = extract_batch(
+            pairs,
+            self.output,
+            self.patches,
+            labels=self.labels,
+            classes=class_table(self.classes),
+            grid=self.grid,
+            id_column=self.id_column,
+            split=self.split.rule(),
+            scene_options=self.scene,
+        )
+        print(result.store.describe())
+        if result.skipped:
+            print(f"skipped, since the store holds them: {', '.join(result.skipped)}")
+        if result.failed:
+            told = [f"  {name}: {message}" for name, message in result.failed.items()]
+            raise PartlyFailedError(
+                "\n".join([f"{len(told)} of {len(pairs)} scenes failed, the rest is done", *told])
+            )
+
+
+def class_table(path: Path | None) -> ClassTable | None:
+    """Read the class table, if one is given."""
+    from seg4eo_xr.scenes.class_files import read_classes
+
+    return None if path is None else read_classes(path)
+
+
+def _require_channels(scene: xr.DataArray, expected: int | None, name: str) -> None:
+    if expected is not None and scene.sizes["band"] != expected:
+        raise ValueError(
+            f"{name} has {scene.sizes['band']} bands, but --image_channels asks for {expected}; "
+            "--bands takes the bands named"
+        )

@@ -1,0 +1,131 @@
+"""Patch stores as commands: look at them, fill them from files, write them to files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from seg4eo_xr.cli.command import Flag
+from seg4eo_xr.geometry.splits import SplitName
+from seg4eo_xr.patches.options import ExtractOptions
+from seg4eo_xr.scenes.contract import NormalizationKind
+from seg4eo_xr.scenes.label_options import LabelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show what a patch store holds.
+
+    Example: seg4eo-xr info --output patches.zarr
+    """
+
+    output: str
+    """The patch store."""
+
+    def run(self) -> None:
+        """Print sizes, splits, classes, bands and how far the splits are apart."""
+        from seg4eo_xr.patches.store import open_store
+
+        print(open_store(self.output).describe())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visualize:
+    """Draw patches of a store with their labels.
+
+    Example: seg4eo-xr visualize --output patches.zarr --split train --sample_index 0 --samples 4
+    """
+
+    output: str
+    """The patch store."""
+    split: SplitName = "train"
+    """The split whose patches are drawn."""
+    sample_index: int = 0
+    """Position of the first patch in its split."""
+    samples: int = 1
+    """Number of patches."""
+    bands: tuple[str, ...] | None = None
+    """Names of one or three bands; red, green and blue by their names if not given."""
+    stretch: Literal["store", "patch"] = "store"
+    """Brightness by the statistics of the split, or by each patch alone."""
+    picture: Path | None = None
+    """The picture to write; <store>_<split>_<sample_index>.png in this folder if not given."""
+
+    def run(self) -> None:
+        """Write the picture and say where it is."""
+        from seg4eo_xr.plotting import plot_samples
+
+        name = f"{PurePosixPath(self.output).stem}_{self.split}_{self.sample_index}.png"
+        picture = self.picture or Path(name)
+        plot_samples(
+            self.output,
+            split=self.split,
+            indices=range(self.sample_index, self.sample_index + self.samples),
+            bands=self.bands,
+            stretch=self.stretch,
+            path=picture,
+        )
+        print(picture)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Bring a folder {train,validation,test}/{images,labels}/*.tif into a patch store.
+
+    Example: seg4eo-xr import --data_dir Patch --output patches.zarr
+    """
+
+    data_dir: Path
+    """The folder that holds train, validation and test, or one that holds such a folder Patch."""
+    output: str
+    """The patch store to write."""
+    classes: Path | None = None
+    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
+    ignore: int = LabelOptions.ignore
+    """Code of unlabelled pixels; the label files' own nodata value becomes it too."""
+    unlabelled: tuple[int, ...] = LabelOptions.unlabelled
+    """Further codes that mean "no label", such as 0 in sparse masks."""
+    normalization: NormalizationKind = ExtractOptions.normalization
+    """How a model trained on this store normalises its input."""
+    overwrite: Flag = False
+    """Replace a patch store that exists already."""
+    append: Flag = False
+    """Add to a patch store that exists already."""
+
+    def run(self) -> None:
+        """Write the store and say what it holds."""
+        from seg4eo_xr.cli.extracting import class_table
+        from seg4eo_xr.patches.importing import import_patches
+
+        store = import_patches(
+            self.data_dir,
+            self.output,
+            label_options=LabelOptions(ignore=self.ignore, unlabelled=self.unlabelled),
+            classes=class_table(self.classes),
+            normalization=self.normalization,
+            overwrite=self.overwrite,
+            append=self.append,
+        )
+        print(store.describe())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write the patches of a store as GeoTIFFs: {train,validation,test}/{images,labels}/*.tif.
+
+    Example: seg4eo-xr export --dataset_root patches.zarr --output Patch
+    """
+
+    dataset_root: str
+    """The patch store."""
+    output: Path
+    """The folder to make."""
+    splits: tuple[SplitName, ...] | None = None
+    """The splits to write; all if not given."""
+
+    def run(self) -> None:
+        """Write the files and say where they are."""
+        from seg4eo_xr.patches.exporting import export_patches
+
+        print(export_patches(self.dataset_root, self.output, splits=self.splits))

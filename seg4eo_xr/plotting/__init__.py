@@ -1,0 +1,16 @@
+"""Pictures of scenes, labels, maps and patches."""
+
+from __future__ import annotations
+
+from seg4eo_xr.plotting.previews import preview
+from seg4eo_xr.plotting.rasters import plot_confidence, plot_labels, plot_map, plot_scene
+from seg4eo_xr.plotting.samples import plot_samples
+
+__all__ = [
+    "plot_confidence",
+    "plot_labels",
+    "plot_map",
+    "plot_samples",
+    "plot_scene",
+    "preview",
+]

@@ -1,0 +1,142 @@
+"""Figures, axes, legends and picture files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seg4eo_xr.staging import commit, staging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
+
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from seg4eo_xr.scenes.classes import ClassTable
+
+_PANEL_INCHES = 4.6
+_DOTS_PER_INCH = 110
+
+
+def new_canvas(size: tuple[float, float], *, shown: bool) -> Figure:
+    """Make an empty figure of a size in inches: pyplot's own, or one for a file alone."""
+    if shown:
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=size, layout="constrained")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def new_figure(
+    panels: int, like: xr.DataArray, *, legend: bool = False, shown: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure with panels in the raster's proportions, for notebooks or for a file alone."""
+    left, right, bottom, top = extent(like)
+    ratio = float(np.clip(abs((top - bottom) / (right - left)), 0.3, 2.5))
+    columns = panels if panels < 4 or ratio > 1.5 else 2
+    rows = math.ceil(panels / columns)
+    # Of a panel, labels take some 0.9 inch of the width and 0.8 of the height.
+    height = (_PANEL_INCHES - 0.9) * ratio + 0.8
+    size = (_PANEL_INCHES * columns, height * rows + 0.6 * legend)
+    figure = new_canvas(size, shown=shown)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for unused in axes[panels:]:
+        unused.remove()
+    return figure, axes[:panels]
+
+
+def write_figure(figure: Figure, path: str | PathLike[str]) -> Path:
+    """Write a figure whole or not at all; what stands at `path` is replaced.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If the folder does not exist or cannot be written to.
+    ValueError
+        If matplotlib knows no format of that suffix.
+    """
+    path = Path(path)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(
+            f"cannot write a picture as {path}: its name must end in one of "
+            f"{', '.join(f'.{suffix}' for suffix in sorted(known))}; .png is a good choice"
+        )
+    with staging(path, overwrite=True) as folder:
+        unfinished = folder / f"picture{path.suffix}"
+        figure.savefig(unfinished, dpi=_DOTS_PER_INCH)
+        commit(unfinished, path)
+    return path
+
+
+def class_entries(tables: Iterable[ClassTable]) -> list[tuple[str, str]]:
+    """Name and colour of each class of some tables, each once."""
+    return list(
+        dict.fromkeys(
+            entry for table in tables for entry in zip(table.names, table.colors, strict=True)
+        )
+    )
+
+
+def draw_legend(place: Any, entries: Iterable[tuple[str, str]]) -> None:
+    """Draw names and colours below a figure of our own, or beside axes that were given."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=color, edgecolor="0.4", linewidth=0.5, label=name)
+        for name, color in entries
+    ]
+    if not isinstance(place, Figure):
+        place.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+        return
+    columns = max(1, int(place.get_figwidth() / 1.5))
+    place.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(columns, len(handles)),
+        frameon=False,
+    )
+
+
+def _axis_unit(array: xr.DataArray) -> tuple[str, str, float]:
+    """Labels of x and y axis, and CRS units a labelled unit."""
+    crs = array.rio.crs
+    if crs is None:
+        return "column (px)", "row (px)", 1.0
+    if crs.is_geographic:
+        return "longitude (°)", "latitude (°)", 1.0
+    unit = str(crs.linear_units).lower()
+    if unit in ("metre", "meter", "m"):
+        return "easting (km)", "northing (km)", 1000.0
+    return f"easting ({unit})", f"northing ({unit})", 1.0
+
+
+def extent(array: xr.DataArray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top edge in the axes' unit."""
+    left, bottom, right, top = array.rio.bounds(recalc=True)
+    unit = _axis_unit(array)[2]
+    return left / unit, right / unit, bottom / unit, top / unit
+
+
+def finish_axes(ax: Axes, array: xr.DataArray, title: str) -> None:
+    """Write the title, and what the axes count."""
+    from matplotlib.ticker import MaxNLocator
+
+    x_label, y_label, _ = _axis_unit(array)
+    ax.set(title=title, xlabel=x_label, ylabel=y_label)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.ticklabel_format(useOffset=False, style="plain")
+    ax.tick_params(labelsize="small")
