@@ -41,7 +41,7 @@ def describe_extraction(
     usable = job.rules.usable(summary.valid_fraction, summary.labelled_fraction)
     splits = np.where(usable, job.splits, UNUSED)
     contract = _contract(job, summary, usable)
-    scenes, crs = _scene_tables(job)
+    scenes, crs = _scene_tables(job, summary.dark)
     known = {} if job.existing is None else job.existing.attrs
     coordinates = _coordinates(job, summary, splits, contract)
     about = {
@@ -150,11 +150,14 @@ def _at_patch_resolution(contract: Contract, windows: PatchWindows, patch_size: 
     )
 
 
-def _scene_tables(job: Extraction) -> tuple[list[dict[str, Any]], list[str]]:
+def _scene_tables(
+    job: Extraction, dark: NDArray[np.float64]
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Scenes, and the CRSs that they refer to by number: many scenes share a few."""
     known = {} if job.existing is None else job.existing.attrs
     scenes, crs = list(known.get("scenes", [])), list(known.get("crs", []))
-    for source in job.sources:
+    edges = np.cumsum([len(source.windows) for source in job.sources])[:-1]
+    for source, own in zip(job.sources, np.split(dark, edges), strict=True):
         text = source.scene.rio.crs.to_wkt()
         if text not in crs:
             crs.append(text)
@@ -164,9 +167,16 @@ def _scene_tables(job: Extraction) -> tuple[list[dict[str, Any]], list[str]]:
                 "crs": crs.index(text),
                 "transform": list(grid_transform(source.scene, source.name))[:6],
                 "shape": [source.scene.sizes["y"], source.scene.sizes["x"]],
+                "dark": _typical(own),
             }
         )
     return scenes, crs
+
+
+def _typical(dark: NDArray[np.float64]) -> list[float] | None:
+    """Median of the patches' dark numbers a band; None where no patch has data."""
+    known = dark[~np.isnan(dark).any(axis=1)]
+    return np.median(known, axis=0).tolist() if len(known) else None
 
 
 def _split_entry(rule: Split) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.running import run_to_the_end
+from seg4eo_xr.scenes.harmonize import check_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +107,8 @@ def extract_patches(
     -----
     LeakageWarning
         If validation or test patches share pixels with training patches.
+    OffsetWarning
+        If some of the store's scenes seem to hold numbers raised by Sentinel-2's offset of 1000.
     """
     options = with_changes(options or ExtractOptions(), changes)
     target, rule = locate(store), split or RandomSplit()
@@ -161,6 +164,9 @@ def run_extraction(
         coordinates, about = describe_extraction(job, summary)
         commit(path, job.layout.first, coordinates, summary.histograms, about)
     store = open_store(target)
+    dark = {scene["name"]: scene["dark"] for scene in store.attrs["scenes"] if scene["dark"]}
+    if store.dtype.kind in "iu" and store.dtype.itemsize > 1:
+        check_offsets(dark)
     for problem in store.leakage.problems():
         warnings.warn(f"{target}: {problem}", LeakageWarning, stacklevel=3)
     return store

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
-_ARRAYS = ("valid_fraction", "labelled_fraction", "digests", "codes", "class_pixels")
+_ARRAYS = ("valid_fraction", "labelled_fraction", "digests", "codes", "class_pixels", "dark")
 
 
 def write_record(folder: UPath, name: str, summary: ShardSummary) -> None:

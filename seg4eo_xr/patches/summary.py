@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.contract import NodataRule
 
 
+_THINNED = 8  # pixels between those that dark numbers are taken from
+
+
 @dataclass(frozen=True)
 class SummaryRules:
     """What counts as a pixel with data, as a label and as a patch of use.
@@ -76,6 +79,9 @@ class ShardSummary:
         Class codes that occur, ascending.
     class_pixels
         Labelled pixels with data, ``(patch, code)`` int64.
+    dark
+        First percentile of the stored numbers a band, ``(patch, band)`` float64, of a sample of the
+        pixels with data; NaN where there are none. Tells conventions of storing apart.
     """
 
     histograms: dict[str, BandHistogram]
@@ -84,6 +90,7 @@ class ShardSummary:
     digests: NDArray[np.uint64]
     codes: NDArray[np.int64]
     class_pixels: NDArray[np.int64]
+    dark: NDArray[np.float64]
 
 
 def summarize(
@@ -132,7 +139,15 @@ def summarize(
     digests = np.array(
         [xxhash.xxh3_64_intdigest(np.ascontiguousarray(image).data) for image in images], np.uint64
     )
-    return ShardSummary(histograms, valid_fraction, labelled_fraction, digests, codes, class_pixels)
+    return ShardSummary(
+        histograms,
+        valid_fraction,
+        labelled_fraction,
+        digests,
+        codes,
+        class_pixels,
+        _dark_numbers(images, valid),
+    )
 
 
 def merge_summaries(parts: Sequence[ShardSummary]) -> ShardSummary:
@@ -147,6 +162,7 @@ def merge_summaries(parts: Sequence[ShardSummary]) -> ShardSummary:
         np.concatenate([part.digests for part in parts]),
         codes,
         np.concatenate([class_columns(part, codes) for part in parts]),
+        np.concatenate([part.dark for part in parts]),
     )
 
 
@@ -161,6 +177,16 @@ def class_columns(summary: ShardSummary, codes: Sequence[int] | NDArray[np.int64
     columns = np.zeros((len(summary.class_pixels), len(codes)), np.int64)
     columns[:, np.searchsorted(codes, summary.codes)] = summary.class_pixels
     return columns
+
+
+def _dark_numbers(images: np.ndarray, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    thin = slice(None, None, _THINNED)
+    dark = np.full(images.shape[:2], np.nan)
+    for place, (image, mask) in enumerate(zip(images, valid, strict=True)):
+        sample = image[:, thin, thin][:, mask[thin, thin]]
+        if sample.size:
+            dark[place] = np.percentile(sample, 1, axis=1)
+    return dark
 
 
 def _count_codes(

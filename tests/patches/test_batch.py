@@ -13,6 +13,7 @@ from seg4eo_xr.patches.batch import extract_batch
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.pairs import find_pairs
 from seg4eo_xr.scenes.bands import select_bands
+from seg4eo_xr.scenes.harmonize import OffsetWarning
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.testing import synthetic_sentinel2
@@ -175,6 +176,13 @@ def test_splits_by_scene_and_by_column(folder, tmp_path):
         "2": "test",
         "4": "train",
     }
+
+
+def test_scenes_of_both_offset_conventions_are_noticed(folder, tmp_path):
+    raised = open_scene(folder / "Image_1.tif").load()
+    write(raised.where(raised == 0, raised + 1000), folder / "Image_1.tif")
+    with pytest.warns(OffsetWarning, match="1 of 3 scenes seem to hold numbers raised by 1000: 1"):
+        run(folder, tmp_path / "a.zarr")
 
 
 def test_no_usable_scene_is_an_error_that_names_them(folder, tmp_path):
