@@ -34,6 +34,8 @@ def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Raises
     ------
+    ValueError
+        If `path` was a URL.
     FileExistsError
         If something stands at `path` and `overwrite` is False.
     FileNotFoundError
@@ -41,6 +43,7 @@ def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
     OSError
         If the folder cannot be written to.
     """
+    require_local(path)
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists already; pass overwrite=True (--overwrite), or choose another name"
@@ -59,6 +62,12 @@ def staging(path: Path, *, overwrite: bool) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_local(path: Path) -> None:
+    """Raise ValueError where a path was a URL, as ``s3://bucket/map.tif``."""
+    if os.name == "posix" and any(part.endswith(":") for part in path.parts):
+        raise ValueError(f"{path} is no path of this machine; write to a local one, and copy it")
 
 
 def commit(finished: Path, path: Path) -> None:

@@ -88,7 +88,8 @@ class LeakageReport:
                 (
                     self.overlapping[pair],
                     "share ground with training patches",
-                    "SpatialSplit(block=..., buffer=...) keeps them apart",
+                    "SpatialSplit(block=..., buffer=...) keeps them apart "
+                    "(--split_block, --split_buffer)",
                 ),
                 (
                     self.duplicates[pair],
@@ -142,7 +143,10 @@ def leakage(
 
 
 def _distance_text(distance: float) -> str:
-    return f"{distance:.4g} px apart" if distance else "they share ground"
+    if not distance:
+        return "they share ground"
+    # Neighbours' outermost pixel centres are a pixel apart, or the diagonal of one.
+    return "they touch" if distance < 1.5 else f"{distance:.4g} px apart"
 
 
 def _counts_text(split: str, overlapping: int, duplicates: int) -> str:

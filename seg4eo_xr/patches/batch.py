@@ -13,7 +13,7 @@ from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction
-from seg4eo_xr.patches.sources import plan_scene, require_alike
+from seg4eo_xr.patches.sources import as_class_table, plan_scene, require_alike
 from seg4eo_xr.scenes.coding import common_classes
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
@@ -62,7 +62,7 @@ def extract_batch(
     options: ExtractOptions | None = None,
     *,
     labels: LabelOptions | None = None,
-    classes: ClassTable | None = None,
+    classes: ClassTable | str | Path | None = None,
     grid: gpd.GeoDataFrame | str | Path | None = None,
     id_column: str | None = None,
     split: Split | None = None,
@@ -87,7 +87,8 @@ def extract_batch(
     labels
         How labels become codes.
     classes
-        Codes, names and colours; None joins the tables of the labels.
+        Codes, names and colours, or a file that `read_classes` reads; None joins the tables of the
+        labels.
     grid
         Polygons for all scenes; a scene's own grid goes first.
     id_column
@@ -129,7 +130,7 @@ def extract_batch(
         failed[name] = str(error)
         _LOGGER.warning("scene %s fails: %s", name, error)
 
-    classes = classes or _named_classes(wanted, labels)
+    table = as_class_table(classes) or _named_classes(wanted, labels)
     sources: list[ScenePatches] = []
     for pair in wanted:
         try:
@@ -137,7 +138,7 @@ def extract_batch(
                 pair,
                 options,
                 labels,
-                classes=classes,
+                classes=table,
                 grid=grid,
                 id_column=id_column,
                 rule=rule,
@@ -150,10 +151,12 @@ def extract_batch(
             sources.append(source)
         except _SCENE_ERRORS as error:
             report(pair.name, error)
+    if not sources and existing is not None:
+        return BatchResult(existing, failed, skipped)
     if not sources:
         told = "; ".join(f"{name}: {message}" for name, message in failed.items())
         raise ValueError(f"none of the {len(wanted)} scenes can be used: {told or 'there is none'}")
-    job = plan_extraction(sources, options, split=rule, classes=classes, existing=existing)
+    job = plan_extraction(sources, options, split=rule, classes=table, existing=existing)
     written = run_extraction(job, target, progress=progress, on_failure=report)
     return BatchResult(written, failed, skipped)
 

@@ -9,6 +9,7 @@ run goes on from there.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_LOGGER = logging.getLogger(__name__)
 JOURNAL = "journal"
 _LOCK = ".lock"
 
@@ -35,6 +37,25 @@ def locate(store: str | Path | UPath) -> UPath:
         # Listings that are kept would miss what other processes have written since.
         place = UPath(str(store), **{**path.storage_options, "use_listings_cache": False})
     return place
+
+
+@contextlib.contextmanager
+def remote_errors(place: UPath) -> Iterator[None]:
+    """Turn a server's own errors into an OSError that says what to do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if is_local(place) or str(place) in str(error):
+            raise
+        raise FileNotFoundError(f"{place}: {error}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("aiobotocore", "aiohttp", "botocore"):
+            raise
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise OSError(
+            f"cannot reach {place}: {first}; check the address, the network and the credentials "
+            "(as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL)"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -61,13 +82,14 @@ def built_anew(target: UPath, fingerprint: str, *, overwrite: bool) -> Iterator[
     OSError
         If nothing can be written there.
     """
-    _require_free(target, overwrite=overwrite)
+    require_free(target, overwrite=overwrite)
     local = is_local(target)
     folder = target.with_name(f"{target.name}.partial-{fingerprint}") if local else target
     if not local and not (target / JOURNAL / fingerprint).exists():
         _remove(target)  # of another run, and not finished, or to be overwritten
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if local:  # on S3 it would make a bucket
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
             f"cannot write the patch store {target}: {error.strerror or error}; choose a folder "
@@ -77,8 +99,9 @@ def built_anew(target: UPath, fingerprint: str, *, overwrite: bool) -> Iterator[
         yield folder
         _remove(folder / JOURNAL)
     if local:
-        _require_free(target, overwrite=overwrite)
+        require_free(target, overwrite=overwrite)
         _move(folder, target)
+        _tell_of_others(target)
 
 
 @contextlib.contextmanager
@@ -158,7 +181,8 @@ def _locked(folder: UPath) -> Iterator[None]:
         lock.release()
 
 
-def _require_free(target: UPath, *, overwrite: bool) -> None:
+def require_free(target: UPath, *, overwrite: bool) -> None:
+    """Raise FileExistsError where something stands at `target` that is not to be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if is_committed(target):
@@ -176,6 +200,17 @@ def _require_free(target: UPath, *, overwrite: bool) -> None:
         f"{target} exists and is no patch store, so it is not overwritten; remove it yourself or "
         "choose another name"
     )
+
+
+def _tell_of_others(target: UPath) -> None:
+    parts = [str(entry) for entry in target.parent.glob(f"{target.name}.partial-*")]
+    if parts:
+        _LOGGER.warning(
+            "beside %s lie parts of other extractions that were not finished: %s; remove them, "
+            "unless one is running",
+            target,
+            ", ".join(sorted(parts)),
+        )
 
 
 def _is_begun(target: UPath) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import rasterio
 from affine import Affine
-from dask.base import compute
 from dask.delayed import delayed
 from rasterio.dtypes import check_dtype, in_dtype_range
 from rasterio.errors import RasterioError
@@ -19,7 +18,8 @@ from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.patches.report import patch_names
 from seg4eo_xr.patches.store import PatchStore, open_store
 from seg4eo_xr.progress import progress_bar
-from seg4eo_xr.staging import commit, staging
+from seg4eo_xr.running import run_to_the_end
+from seg4eo_xr.staging import commit, require_local, staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -99,6 +99,7 @@ def export_patches(
     ValueError
         If there is no such split or no patch in it, or GeoTIFF cannot hold the dtype.
     """
+    require_local(Path(folder))
     store, target = open_store(store), Path(folder).absolute()
     if target.exists():
         raise FileExistsError(f"{target} exists already; choose a folder that does not exist yet")
@@ -116,7 +117,7 @@ def export_patches(
                 (finished / split / kind).mkdir(parents=True)
         write = delayed(_write_files, pure=False)
         with progress_bar("exporting patches", enabled=progress):
-            compute([write(store.path, finished, part) for part in shards.values()])
+            run_to_the_end([write(store.path, finished, part) for part in shards.values()])
         commit(finished, target)
     return target
 

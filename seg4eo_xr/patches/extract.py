@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
 from seg4eo_xr.options import with_changes
-from seg4eo_xr.patches.building import JOURNAL, built_anew, built_on, is_committed, locate
+from seg4eo_xr.patches.building import (
+    JOURNAL,
+    built_anew,
+    built_on,
+    is_committed,
+    locate,
+    remote_errors,
+    require_free,
+)
 from seg4eo_xr.patches.description import describe_extraction
 from seg4eo_xr.patches.journal import read_journal, read_record
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import check_graph, plan_extraction, shard_graph
-from seg4eo_xr.patches.sources import plan_scene
+from seg4eo_xr.patches.sources import as_class_table, plan_scene
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar
@@ -53,7 +61,7 @@ def extract_patches(
     grid: gpd.GeoDataFrame | str | Path | None = None,
     id_column: str | None = None,
     split: Split | None = None,
-    classes: ClassTable | None = None,
+    classes: ClassTable | str | Path | None = None,
     progress: bool = True,
     **changes: Any,
 ) -> PatchStore:
@@ -81,7 +89,8 @@ def extract_patches(
     split
         `RandomSplit` (the default), `SpatialSplit`, `SceneSplit`, `ColumnSplit` or another rule.
     classes
-        Codes, names and colours; None takes the labels' own table, or else the codes that occur.
+        Codes, names and colours, or a file that `read_classes` reads; None takes the labels' own
+        table, or else the codes that occur.
     progress
         Show a bar where it takes longer than two seconds.
     **changes
@@ -112,6 +121,7 @@ def extract_patches(
     """
     options = with_changes(options or ExtractOptions(), changes)
     target, rule = locate(store), split or RandomSplit()
+    classes = as_class_table(classes)
     existing = store_to_extend(target, options)
     source = plan_scene(
         scene,
@@ -127,8 +137,18 @@ def extract_patches(
 
 
 def store_to_extend(target: UPath, options: ExtractOptions) -> PatchStore | None:
-    """Open the store that `options` want to add to; None if they want a new one."""
-    return open_store(target) if options.append and is_committed(target) else None
+    """Open the store that `options` want to add to; None if they want a new one.
+
+    Raises
+    ------
+    FileExistsError
+        If they want a new one where something stands that is not to be replaced.
+    """
+    with remote_errors(target):
+        if options.append and is_committed(target):
+            return open_store(target)
+        require_free(target, overwrite=options.overwrite)
+    return None
 
 
 def run_extraction(
@@ -157,19 +177,36 @@ def run_extraction(
         if job.existing is not None
         else built_anew(target, job.fingerprint, overwrite=job.options.overwrite)
     )
-    with place as path, progress_bar("extracting patches", enabled=progress):
+    with (
+        remote_errors(target),
+        place as path,
+        progress_bar("extracting patches", enabled=progress),
+    ):
+        _require_unchanged(job, target)
         journal: UPath = path / JOURNAL / job.fingerprint
         job = _write_shards(job, path, journal, on_failure)
         summary = read_journal(journal, [task.name for task in job.shards])
         coordinates, about = describe_extraction(job, summary)
         commit(path, job.layout.first, coordinates, summary.histograms, about)
     store = open_store(target)
+    _warn_of_data(store)
+    return store
+
+
+def _require_unchanged(job: Extraction, target: UPath) -> None:
+    """Raise where patches were added to the store between the plan and the lock."""
+    if job.existing is None:
+        return
+    if open_store(target).attrs["commits"] != job.existing.attrs["commits"]:
+        raise FileExistsError(f"{target} has been added to meanwhile; start again")
+
+
+def _warn_of_data(store: PatchStore) -> None:
     dark = {scene["name"]: scene["dark"] for scene in store.attrs["scenes"] if scene["dark"]}
     if store.dtype.kind in "iu" and store.dtype.itemsize > 1:
         check_offsets(dark)
     for problem in store.leakage.problems():
-        warnings.warn(f"{target}: {problem}", LeakageWarning, stacklevel=3)
-    return store
+        warnings.warn(f"{store.path}: {problem}", LeakageWarning, stacklevel=4)
 
 
 def _write_shards(

@@ -246,7 +246,8 @@ def _require_polygons(frame: gpd.GeoDataFrame, name: str) -> None:
         reason = shapely.is_valid_reason(shapes[np.argmax(invalid)])
         raise ValueError(
             f"{name} holds {int(invalid.sum())} invalid polygons ({_first_rows(invalid)}; the "
-            f"first: {reason}); mend them with grid.geometry = shapely.make_valid(grid.geometry)"
+            f"first: {reason}); mend them with grid.geometry = shapely.make_valid(grid.geometry), "
+            "or with `ogr2ogr -makevalid`"
         )
 
 

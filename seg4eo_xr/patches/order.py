@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+WINDOW = 256
+
 
 def sampling_order(
     indices: NDArray[np.int64],
@@ -16,14 +18,14 @@ def sampling_order(
     seed: int,
     epoch: int,
     run_length: int = 1,
-    window: int = 256,
+    window: int = WINDOW,
     shard_size: int | None = None,
 ) -> NDArray[np.int64]:
     """Shuffle the patches of a split for one epoch.
 
     Runs of neighbouring patches are permuted, then single patches within windows of that order.
     Local disks want `run_length` 1, an exact uniform permutation; object stores want runs (8 is a
-    good start), since patches of one run come with few requests.
+    good start), since the patches of a run come with one request.
 
     Parameters
     ----------
@@ -32,7 +34,8 @@ def sampling_order(
     seed, epoch
         Both at least 0; together they name the order.
     run_length
-        Neighbours that stay together until the windows are shuffled.
+        Positions of a shard that stay together until the windows are shuffled; runs are shorter
+        where `indices` lacks some of them.
     window
         Patches among which the runs are mixed; without meaning where `run_length` is 1.
     shard_size
@@ -64,13 +67,10 @@ def sampling_order(
             raise ValueError(f"{name} must be at least {least}, got {number}")
     generator = np.random.default_rng([seed, epoch])
     indices = np.sort(np.asarray(indices, np.int64))
-    if run_length == 1:
+    if run_length == 1 or not len(indices):
         return generator.permutation(indices)
     runs = _runs(indices, run_length, shard_size)
-    mixed = [runs[i] for i in generator.permutation(len(runs))]
-    if not mixed:
-        return indices
-    order = np.concatenate(mixed)
+    order = np.concatenate([runs[i] for i in generator.permutation(len(runs))])
     windows = [order[start : start + window] for start in range(0, len(order), window)]
     return np.concatenate([generator.permutation(part) for part in windows])
 
@@ -78,10 +78,7 @@ def sampling_order(
 def _runs(
     indices: NDArray[np.int64], run_length: int, shard_size: int | None
 ) -> list[NDArray[np.int64]]:
-    """Cut ascending positions into runs that stay within a shard."""
-    shards = indices // shard_size if shard_size else np.zeros_like(indices)
-    return [
-        shard[start : start + run_length]
-        for shard in np.split(indices, np.flatnonzero(np.diff(shards)) + 1)
-        for start in range(0, len(shard), run_length)
-    ]
+    """Cut ascending positions where a shard, or a whole number of runs in it, begins."""
+    shards, slots = np.divmod(indices, shard_size or np.iinfo(np.int64).max)
+    begins = (np.diff(shards) != 0) | (np.diff(slots // run_length) != 0)
+    return np.split(indices, np.flatnonzero(begins) + 1)

@@ -16,7 +16,7 @@ from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.patches.encoding import encode_patches
 from seg4eo_xr.patches.footprints import on_reference
 from seg4eo_xr.patches.journal import write_record
-from seg4eo_xr.patches.sources import common_table, require_alike
+from seg4eo_xr.patches.sources import UNNAMED, common_table, require_alike
 from seg4eo_xr.patches.summary import ShardSummary, SummaryRules, merge_summaries, summarize
 from seg4eo_xr.patches.writing import StoreLayout, default_shard_size, write_shard
 from seg4eo_xr.scenes.grid import grid_transform
@@ -239,6 +239,7 @@ def plan_extraction(
         require_alike(first, other)
     if existing is not None:
         existing.require_fits(first, options)
+        _require_new(sources, existing)
         classes = existing.contract.classes
     dealt = _dealt(sources, split, existing)
     taken, splits = _without_left_out(sources, dealt)
@@ -254,6 +255,15 @@ def plan_extraction(
     layout = _layout(sources, len(splits), options, rules, existing)
     left_out = len(dealt) - len(splits)
     return Extraction(taken, splits, layout, rules, split, options, left_out, existing)
+
+
+def _require_new(sources: Sequence[PatchSource], existing: PatchStore) -> None:
+    held = {scene["name"] for scene in existing.attrs["scenes"]} - {UNNAMED}
+    again = [source.name for source in sources if source.name in held]
+    if again:
+        raise ValueError(
+            f"{existing.path} holds {', '.join(again)} already; its patches would occur twice"
+        )
 
 
 def _without_left_out(

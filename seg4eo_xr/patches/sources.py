@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from dask.delayed import Delayed, delayed
 from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
 from seg4eo_xr.patches.grids import PatchWindows, polygon_windows, regular_windows
 from seg4eo_xr.patches.sampling import balanced_windows, random_windows
+from seg4eo_xr.scenes.class_files import read_classes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.open import band_names_of, band_scaling, open_scene
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.patches.options import ExtractOptions
     from seg4eo_xr.scenes.open import SceneSource
 
+UNNAMED = "array"  # what arrays without a file are called
 _CHUNK_OF_ARRAYS = 2048  # pixels; what is in memory already is cut as files are
 
 
@@ -216,6 +219,10 @@ def plan_scene(
     Parameters and errors are those of `seg4eo_xr.extract_patches`; `group_column` is the column of
     the grid that the split goes by.
     """
+    if grid is not None and (options.stride is not None or options.sampling != "grid"):
+        raise ValueError(
+            "the polygons of the grid are the patches; leave stride and sampling away, or the grid"
+        )
     name = name or _source_name(scene)
     scene = open_scene(scene)
     if isinstance(labels, xr.DataArray):  # opened already, by a table of its own
@@ -228,6 +235,7 @@ def plan_scene(
     size, nodata, ignore = options.patch_size, scene.rio.nodata, int(labels.rio.nodata)
     if grid is not None:
         windows = polygon_windows(grid, scene, id_column, group_column)
+        _warn_of_resampling(windows, size)
     else:
         windows = _own_windows(labels, ignore, options)
     return ScenePatches(
@@ -252,6 +260,26 @@ def _own_windows(labels: xr.DataArray, ignore: int, options: ExtractOptions) -> 
     return balanced_windows(labels, size, options.samples, options.sampling_seed, ignore=ignore)
 
 
+class ResamplingWarning(UserWarning):
+    """Patches do not hold the scene's own pixels."""
+
+
+def _warn_of_resampling(windows: PatchWindows, size: int) -> None:
+    height, width = (int(np.median(sides)) for sides in (windows.heights, windows.widths))
+    if (height, width) != (size, size):
+        warnings.warn(
+            f"the grid's cells are {height} × {width} px and are resampled to {size} × {size} px; "
+            "with another patch_size (--patch_size) patches keep the scene's own pixels",
+            ResamplingWarning,
+            stacklevel=4,
+        )
+
+
+def as_class_table(classes: ClassTable | str | Path | None) -> ClassTable | None:
+    """Read the class table where `classes` is a file."""
+    return read_classes(classes) if isinstance(classes, str | Path) else classes
+
+
 def require_alike(first: PatchSource, other: PatchSource) -> None:
     """Raise ValueError unless two sources can share a store.
 
@@ -261,13 +289,13 @@ def require_alike(first: PatchSource, other: PatchSource) -> None:
         (
             "bands",
             band_names_of,
-            "give them in one order and by one name, with band_names= or bands=",
+            "take the bands that all have, with bands= (--bands), or leave the scene out",
         ),
         ("dtype", lambda scene: str(scene.dtype), "convert one with scene.astype(...)"),
         (
             "nodata value",
             lambda scene: str(scene.rio.nodata),
-            "set one with open_scene(nodata=...)",
+            "set it with open_scene(nodata=...) (--nodata)",
         ),
         ("scaling", band_scaling, "see seg4eo_xr.harmonize, or set the attributes scales, offsets"),
     )
@@ -321,5 +349,5 @@ def _source_name(scene: Any) -> str:
     if isinstance(scene, str | Path):
         return str(scene)
     if isinstance(scene, xr.DataArray | xr.Dataset):
-        return str(scene.encoding.get("source", "array"))
+        return str(scene.encoding.get("source", UNNAMED))
     return ", ".join(map(str, scene))

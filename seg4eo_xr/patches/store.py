@@ -12,7 +12,7 @@ from affine import Affine
 
 from seg4eo_xr.geometry.leakage import LeakageReport
 from seg4eo_xr.geometry.splits import SPLITS
-from seg4eo_xr.patches.building import locate
+from seg4eo_xr.patches.building import locate, remote_errors
 from seg4eo_xr.patches.footprints import footprints_of
 from seg4eo_xr.patches.summary import merge_by_split
 from seg4eo_xr.patches.writing import (
@@ -259,6 +259,11 @@ def open_store(path: str | Path | UPath | PatchStore) -> PatchStore:
     if isinstance(path, PatchStore):
         return path
     place = locate(path)
+    with remote_errors(place):
+        return _opened(place)
+
+
+def _opened(place: UPath) -> PatchStore:
     try:
         root = zarr.open_group(str(place), mode="r", use_consolidated=False)
     except FileNotFoundError as error:

@@ -1,65 +1,76 @@
-"""Batches of a split, read ahead by threads in an order that no thread can change."""
+"""Batches of patches, read ahead by threads in an order that no thread can change."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seg4eo_xr.patches.order import sampling_order
+from seg4eo_xr.patches.reading import IGNORED_INDEX, PatchReader, chosen_positions
 from seg4eo_xr.patches.store import PatchStore, open_store
-from seg4eo_xr.scenes.contract import valid_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Future
     from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
-    from upath import UPath
 
     from seg4eo_xr.geometry.splits import SplitName
-    from seg4eo_xr.scenes.contract import Contract
-
-IGNORED_INDEX = 255
 
 
 class PatchStream:
-    """An epoch of a split as batches of tensors, again and again.
+    """An epoch of patches as batches of tensors, again and again.
 
     Each pass gives the same patches; with `shuffle` their order follows from seed and epoch alone.
-    Batches are read and decoded by `threads` threads, at most `prefetch` batches ahead. The numbers
-    are those of the store: `seg4eo_xr.scenes.contract.normalize` belongs on the device.
+    Batches are read and decoded by `threads` threads, some way ahead. The numbers are those of the
+    store: `seg4eo_xr.scenes.contract.normalize` belongs on the device.
+
+    Of several processes that train together, each makes a stream with its own `rank`. A batch of
+    `batch_size` patches is then shared out among them: the same patches, in as many steps, whatever
+    their number. Where a last batch has fewer patches than there are processes, those without one
+    get a patch whose labels are all 255.
 
     Parameters
     ----------
     store
         A patch store or its path.
     split
-        ``train``, ``validation`` or ``test``.
+        ``train``, ``validation`` or ``test``, or positions in the store, ``(patch,)``.
     batch_size
-        Patches a batch; the last one may be smaller.
+        Patches a batch, those of all processes counted; the last one may be smaller.
     shuffle
-        Whether `sampling_order` mixes the patches; else they come in the store's order.
+        Whether `sampling_order` mixes the patches; else they come as `split` has them.
     seed
         Seed of the order, at least 0.
     threads
         Threads that read; 0 reads in the caller's.
     prefetch
         Batches that are read or wait, at most; at least 1.
+    prefetch_bytes
+        Memory of the batches that are read or wait, at most; one batch there is in any case.
     drop_last
         Leave out a last batch that is not full.
     pin_memory
         Give tensors in page-locked memory, from which copies to a GPU overlap with its work.
+    rank, world_size
+        Number of this process, from 0, and how many there are.
+    run_length
+        Neighbours that `sampling_order` keeps near each other: 1, an exact uniform permutation,
+        suits a disk, and 8 an object store, where one request then fetches the patches of a run.
 
     Raises
     ------
     ValueError
-        If the split has no patch, or `drop_last` leaves no batch.
+        If there is no patch, `drop_last` leaves no batch, or a number is out of range.
     FileNotFoundError
         If files of the store are missing.
     """
@@ -67,45 +78,49 @@ class PatchStream:
     def __init__(
         self,
         store: PatchStore | str | Path,
-        split: SplitName,
+        split: SplitName | NDArray[np.int64],
         *,
         batch_size: int,
         shuffle: bool,
         seed: int = 42,
         threads: int = 2,
         prefetch: int = 4,
+        prefetch_bytes: int = 2**30,
         drop_last: bool = False,
         pin_memory: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        run_length: int = 1,
     ) -> None:
-        for name, number, least in (
-            ("batch_size", batch_size, 1),
-            ("threads", threads, 0),
-            ("prefetch", prefetch, 1),
-        ):
-            if number < least:
-                raise ValueError(f"{name} must be at least {least}, got {number}")
+        _require_at_least(1, batch_size=batch_size, world_size=world_size, run_length=run_length)
+        _require_at_least(1, prefetch=prefetch, prefetch_bytes=prefetch_bytes)
+        _require_at_least(0, seed=seed, threads=threads, rank=rank)
         self.store = open_store(store)
-        self.indices = self.store.indices(split)
-        if not len(self.indices):
-            raise ValueError(
-                f"the split {split!r} of {self.store.path} has no patch; extract the "
-                "patches again with a share for it"
-            )
+        self.indices = chosen_positions(self.store, split)
+        _require_share(batch_size, rank, world_size)
         if drop_last and batch_size > len(self.indices):
+            name = f"the split {split!r}" if isinstance(split, str) else "the positions"
             raise ValueError(
-                f"batch_size {batch_size} is more than the {len(self.indices)} patches of the "
-                f"split {split!r} of {self.store.path}; choose a smaller one, or drop_last=False"
+                f"batch_size {batch_size} is more than the {len(self.indices)} patches of {name} "
+                f"of {self.store.path}; choose a smaller one, or drop_last=False"
             )
         self.store.require_complete()
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
+        self.rank, self.world_size = rank, world_size
+        self.run_length = run_length
         self.epoch = 0
+        self._delivered = self._resume_at = 0
         self._threads = threads
-        self._prefetch = prefetch
         self._pin_memory = pin_memory
-        self._reader = _Reader.of(self.store)
+        self._image_shape = self.store.arrays()[0].shape[1:]
+        share_bytes = (
+            batch_size // world_size * math.prod(self._image_shape) * self.store.dtype.itemsize
+        )
+        self._ahead = min(prefetch, max(1, prefetch_bytes // share_bytes))
+        self._reader = PatchReader.of(self.store, run_length=run_length)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -113,14 +128,67 @@ class PatchStream:
         return full + (rest > 0 and not self.drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass."""
+        """Choose the order of the next pass; another epoch than the current begins at its start."""
+        if epoch != self.epoch:
+            self._delivered = self._resume_at = 0
         self.epoch = epoch
 
     def order(self) -> NDArray[np.int64]:
-        """Positions in the store, in the order of this epoch."""
+        """Positions in the store, in the order of this epoch, of all processes."""
         if not self.shuffle:
             return self.indices
-        return sampling_order(self.indices, seed=self.seed, epoch=self.epoch)
+        return sampling_order(
+            self.indices,
+            seed=self.seed,
+            epoch=self.epoch,
+            run_length=self.run_length,
+            shard_size=self.store.shard_size,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the pass stands: what it takes to go on after the last batch that was given.
+
+        Returns
+        -------
+        dict
+            ``epoch``, ``delivered`` (patches of this epoch, of all processes), and what both rest
+            on: ``seed``, ``batch_size``, ``shuffle``, ``run_length``, ``drop_last``, ``commit`` of
+            the store and ``patches``, a digest of what is read. Plain numbers and text.
+        """
+        return {"epoch": self.epoch, "delivered": self._delivered, **self._identity}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next pass begin where another stream stood; nothing before it is read.
+
+        The number of processes may be another. A state from after the last batch leaves nothing of
+        its epoch: `set_epoch` goes on to the next.
+
+        Parameters
+        ----------
+        state
+            From `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If it is the state of another store, of another commit or of a stream with other
+            options.
+        """
+        for name, own in self._identity.items():
+            if name not in state or state[name] != own:
+                raise ValueError(
+                    f"this stream of {self.store.path} cannot go on from that state: {name} was "
+                    f"{state.get(name)!r} and is {own!r}; resume with the same store and options, "
+                    "or begin anew"
+                )
+        epoch, delivered = int(state["epoch"]), int(state["delivered"])
+        if epoch < 0 or not 0 <= delivered <= len(self.indices):
+            raise ValueError(
+                f"the state of a stream must have an epoch of at least 0 and at most "
+                f"{len(self.indices)} patches delivered, got {epoch} and {delivered}; begin anew"
+            )
+        self.epoch = epoch
+        self._delivered = self._resume_at = delivered
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         """Give the batches of this epoch.
@@ -132,79 +200,87 @@ class PatchStream:
             indices ``(batch, y, x)``, 255 where a pixel has no label or no data.
         """
         order = self.order()
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        first, self._resume_at = self._resume_at, 0
+        starts = range(first, len(self) * self.batch_size, self.batch_size)
+        self._delivered = first
         batches = [order[start : start + self.batch_size] for start in starts]
+        for batch, tensors in zip(batches, self._read_ahead(batches), strict=True):
+            # Before the caller works on it: a state saved meanwhile does not give it again.
+            self._delivered += len(batch)
+            yield tensors
+
+    def _read_ahead(self, batches: list[NDArray[np.int64]]) -> Iterator[dict[str, torch.Tensor]]:
         if self._threads == 0:
-            for batch in batches:
-                yield self._tensors(*self._reader.read(batch))
+            yield from map(self._read, batches)
             return
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="patches")
-        waiting: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+        waiting: deque[Future[dict[str, torch.Tensor]]] = deque()
         try:
             for batch in batches:
-                if len(waiting) == self._prefetch:
-                    yield self._tensors(*waiting.popleft().result())
-                waiting.append(pool.submit(self._reader.read, batch))
+                if len(waiting) == self._ahead:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(self._read, batch))
             while waiting:
-                yield self._tensors(*waiting.popleft().result())
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _tensors(self, images: np.ndarray, labels: np.ndarray) -> dict[str, torch.Tensor]:
+    def _read(self, batch: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Read this process's share of a batch."""
+        share = np.array_split(batch, self.world_size)[self.rank]
+        positions = share if len(share) else batch[:1]
+        images = self._memory((len(positions), *self._image_shape), self.store.dtype)
+        labels = self._memory((len(positions), *self._image_shape[1:]), np.dtype(np.uint8))
+        self._reader.read_into(positions, images.numpy(), labels.numpy())
+        if not len(share):
+            labels.fill_(IGNORED_INDEX)
+        return {"image": images, "label": labels}
+
+    def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> torch.Tensor:
         import torch
 
-        batch = {"image": torch.from_numpy(images), "label": torch.from_numpy(labels)}
         if self._pin_memory:
-            return {name: tensor.pin_memory() for name, tensor in batch.items()}
-        return batch
+            kind = torch.from_numpy(np.empty(0, dtype)).dtype
+            return torch.empty(shape, dtype=kind, pin_memory=True)
+        # NumPy asks for huge pages, which torch does not: less time in page faults.
+        return torch.from_numpy(np.empty(shape, dtype))
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """What the patches of an epoch and their order rest on."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "run_length": self.run_length,
+            "drop_last": self.drop_last,
+            "commit": int(self.store.attrs["commits"]),
+            "patches": _digest(self.store, self.indices),
+        }
 
 
-@dataclass(frozen=True, eq=False)
-class _Reader:
-    """Reads batches; holds no state that threads could share by mistake."""
-
-    path: UPath
-    images: Any
-    labels: Any
-    valid_fraction: NDArray[np.float64]
-    index_of: NDArray[np.uint8]
-    contract: Contract
-
-    @classmethod
-    def of(cls, store: PatchStore) -> _Reader:
-        images, labels = store.arrays()
-        index_of = _index_table(store.contract, np.dtype(labels.dtype))
-        valid_fraction = store.coordinate("valid_fraction")
-        return cls(store.path, images, labels, valid_fraction, index_of, store.contract)
-
-    def read(self, positions: NDArray[np.int64]) -> tuple[np.ndarray, np.ndarray]:
-        """Return stored numbers and class indices of the patches at `positions`."""
-        images = np.empty((len(positions), *self.images.shape[1:]), self.images.dtype)
-        indices = np.empty((len(positions), *self.labels.shape[1:]), np.uint8)
-        for slot, position in enumerate(positions.tolist()):
-            images[slot], codes = self._patch(position)
-            indices[slot] = self.index_of[codes.view(f"u{codes.dtype.itemsize}")]
-            if self.valid_fraction[position] < 1:
-                contract = self.contract
-                valid = valid_mask(images[slot], contract.nodata, contract.nodata_rule)
-                indices[slot][~valid] = IGNORED_INDEX
-        return images, indices
-
-    def _patch(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            return np.asarray(self.images[position]), np.asarray(self.labels[position])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise OSError(
-                f"patch {position} of the patch store {self.path} cannot be read: {error}; copy "
-                "the store again, or extract the patches again"
-            ) from error
+def _digest(store: PatchStore, positions: NDArray[np.int64]) -> str:
+    """Tell patches of a store from those of others, wherever the store lies."""
+    digest = hashlib.blake2b(digest_size=16)
+    described = [store.attrs["contract"], [scene["name"] for scene in store.attrs["scenes"]]]
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    digest.update(positions.tobytes())
+    for name in ("scene", "row", "col"):
+        digest.update(np.ascontiguousarray(store.coordinate(name)[positions]).tobytes())
+    return digest.hexdigest()
 
 
-def _index_table(contract: Contract, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
-    """Class index by the bits of a label code; extraction has checked that no other code counts."""
-    table = np.full(256**dtype.itemsize, IGNORED_INDEX, np.uint8)
-    limits = np.iinfo(dtype)
-    for index, code in enumerate(contract.classes.codes):
-        if limits.min <= code <= limits.max:  # others cannot occur
-            table[dtype.type(code).view(f"u{dtype.itemsize}")] = index
-    return table
+def _require_at_least(least: int, **numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number}")
+
+
+def _require_share(batch_size: int, rank: int, world_size: int) -> None:
+    if rank >= world_size:
+        raise ValueError(f"rank must be below world_size {world_size}, got {rank}")
+    if batch_size % world_size:
+        raise ValueError(
+            f"batch_size {batch_size} cannot be shared out evenly among {world_size} processes; "
+            f"choose a multiple of {world_size}"
+        )

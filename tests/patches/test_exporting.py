@@ -75,6 +75,7 @@ def test_labels_show_the_colours_of_their_classes(store, folder):
         assert colors[code] == (*color, 255)
 
 
+@pytest.mark.filterwarnings("ignore::seg4eo_xr.patches.sources.ResamplingWarning")
 def test_resampled_cells_lie_where_the_cells_lay(pair, tmp_path):
     scene, labels = pair
     left, _, _, top = scene.rio.bounds()

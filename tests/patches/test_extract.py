@@ -20,7 +20,7 @@ from seg4eo_xr.patches.assembly import Resampling, resample
 from seg4eo_xr.patches.extract import LeakageWarning, extract_patches
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction, shard_graph
-from seg4eo_xr.patches.sources import plan_scene
+from seg4eo_xr.patches.sources import ResamplingWarning, plan_scene
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.contract import valid_mask
@@ -227,20 +227,21 @@ def test_a_spatial_split_leaves_its_buffer_out_and_says_so(scene_and_labels, tmp
 def test_cells_of_a_grid_are_resampled_to_one_size(scene_and_labels, tmp_path):
     scene, labels = scene_and_labels
     transform = grid_transform(scene, "scene")
-    cells = [(0, 0, SIZE, SIZE), (30, 70, 24, 20), (80, 80, 10, 10), (40, 100, SIZE, SIZE)]
+    cells = [(0, 0, SIZE, SIZE), (30, 70, 24, 20), (80, 80, 10, 10), (40, 100, 24, 20)]
     boxes = []
     for row, col, height, width in cells:
         x, y = transform.c + col * transform.a, transform.f + row * transform.e
         boxes.append(shapely.box(x, y + height * transform.e, x + width * transform.a, y))
     grid = gpd.GeoDataFrame({"name": list("abcd")}, geometry=boxes, crs=scene.rio.crs)
-    store = extract(
-        scene_and_labels,
-        tmp_path / "a.zarr",
-        grid=grid,
-        id_column="name",
-        interpolation="bilinear",
-        split=RandomSplit(1, 0, 0),
-    )
+    with pytest.warns(ResamplingWarning, match="cells are 20 × 18 px and are resampled to 16 × 16"):
+        store = extract(
+            scene_and_labels,
+            tmp_path / "a.zarr",
+            grid=grid,
+            id_column="name",
+            interpolation="bilinear",
+            split=RandomSplit(1, 0, 0),
+        )
     ids = store.coordinate("id").tolist()
     for name, (row, col, height, width) in zip("abcd", cells, strict=True):
         rows, cols = slice(row, row + height), slice(col, col + width)
@@ -325,6 +326,25 @@ def test_an_existing_store_stays_until_its_successor_is_complete(scene_and_label
     extract(scene_and_labels, path, overwrite=True, stride=20)
     assert len(open_store(path)) < 90
     assert left_behind(tmp_path) == ["a.zarr"]
+
+
+def test_polygons_leave_nothing_to_sampling(scene_and_labels, tmp_path):
+    scene, _ = scene_and_labels
+    grid = gpd.GeoDataFrame(geometry=[shapely.box(*scene.rio.bounds())], crs=scene.rio.crs)
+    for options in ({"stride": 8}, {"sampling": "random", "samples": 3}):
+        with pytest.raises(ValueError, match="leave stride and sampling away"):
+            extract(scene_and_labels, tmp_path / "a.zarr", grid=grid, **options)
+
+
+def test_a_scene_is_added_once(scene_and_labels, tmp_path):
+    scene, labels = scene_and_labels
+    scene.encoding["source"] = "s2.tif"
+    try:
+        extract((scene, labels), tmp_path / "a.zarr")
+        with pytest.raises(ValueError, match=r"holds s2\.tif already"):
+            extract((scene, labels), tmp_path / "a.zarr", append=True)
+    finally:
+        del scene.encoding["source"]
 
 
 def test_nothing_else_is_overwritten(scene_and_labels, tmp_path):

@@ -57,6 +57,15 @@ def test_runs_stay_in_their_shard_and_near_each_other():
         assert len(set(order[start : start + window] // 8)) == window // 8
 
 
+def test_runs_are_whole_wherever_a_split_lacks_some_patches():
+    indices = np.delete(np.arange(96), [3, 17, 18, 40])
+    order = sampling_order(indices, seed=1, epoch=0, run_length=8, window=1, shard_size=32)
+    runs = np.split(order, np.flatnonzero(np.diff(order // 8)) + 1)
+    # each run is met once: one request a run
+    assert len(runs) == 96 // 8
+    assert sorted(run[0] // 8 for run in runs) == list(range(12))
+
+
 @pytest.mark.parametrize("name", ["seed", "epoch", "run_length", "window"])
 def test_bad_numbers_are_named(name):
     with pytest.raises(ValueError, match=f"{name} must be at least"):

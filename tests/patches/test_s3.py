@@ -101,6 +101,8 @@ def test_an_interrupted_store_on_s3_is_no_store_and_goes_on(bucket, scenes, tmp_
     assert objects(store.path) == objects(local.path)
 
 
-def test_what_is_not_there_is_named(bucket):
+def test_what_is_not_there_is_named(bucket, scenes):
+    with pytest.raises(OSError, match=r"s3://none/a\.zarr: .*bucket does not exist"):
+        extract(scenes[0], "s3://none/a.zarr")
     with pytest.raises(FileNotFoundError, match=r"s3://patches/none\.zarr does not exist"):
         open_store(f"{bucket}/none.zarr")

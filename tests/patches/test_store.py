@@ -90,7 +90,7 @@ def test_the_description_tells_sizes_classes_bands_and_distances(store):
         "B8A",
         "built-up",
         "validation",
-        "test and train: 1 px apart",
+        "test and train: they touch",
     ):
         assert word in text
     unused = int((store.splits == "unused").sum())
