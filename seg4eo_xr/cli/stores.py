@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 from seg4eo_xr.cli.command import Flag
 from seg4eo_xr.geometry.splits import SplitName
@@ -12,15 +14,18 @@ from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.scenes.contract import NormalizationKind
 from seg4eo_xr.scenes.label_options import LabelOptions
 
+# A store that is read is --dataset_root everywhere, and --output too where the scripts had it so.
+ReadStore = Annotated[str, arg(aliases=("--dataset-root",))]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
     """Show what a patch store holds.
 
-    Example: seg4eo-xr info --output patches.zarr
+    Example: seg4eo-xr info --dataset_root patches.zarr
     """
 
-    output: str
+    output: ReadStore
     """The patch store."""
 
     def run(self) -> None:
@@ -34,10 +39,10 @@ class Info:
 class Visualize:
     """Draw patches of a store with their labels.
 
-    Example: seg4eo-xr visualize --output patches.zarr --split train --sample_index 0 --samples 4
+    Example: seg4eo-xr visualize --dataset_root patches.zarr --split train --samples 4
     """
 
-    output: str
+    output: ReadStore
     """The patch store."""
     split: SplitName = "train"
     """The split whose patches are drawn."""
@@ -84,7 +89,7 @@ class Import:
     """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
     ignore: int = LabelOptions.ignore
     """Code of unlabelled pixels; the label files' own nodata value becomes it too."""
-    unlabelled: tuple[int, ...] = LabelOptions.unlabelled
+    unlabelled: tuple[int, ...] = ()
     """Further codes that mean "no label", such as 0 in sparse masks."""
     normalization: NormalizationKind = ExtractOptions.normalization
     """How a model trained on this store normalises its input."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
 from seg4eo_xr.options import with_changes
+from seg4eo_xr.patches.agreement import as_class_table, require_alike
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction
-from seg4eo_xr.patches.sources import as_class_table, plan_scene, require_alike
+from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.scenes.coding import common_classes
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels

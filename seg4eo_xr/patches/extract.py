@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
 from seg4eo_xr.options import with_changes
+from seg4eo_xr.patches.agreement import as_class_table
 from seg4eo_xr.patches.building import (
     JOURNAL,
     built_anew,
@@ -20,7 +21,7 @@ from seg4eo_xr.patches.description import describe_extraction
 from seg4eo_xr.patches.journal import read_journal, read_record
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import check_graph, plan_extraction, shard_graph
-from seg4eo_xr.patches.sources import as_class_table, plan_scene
+from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar

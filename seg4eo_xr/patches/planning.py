@@ -13,10 +13,11 @@ from dask.delayed import Delayed, delayed
 
 from seg4eo_xr.geometry.footprints import Footprints
 from seg4eo_xr.geometry.splits import SPLITS
+from seg4eo_xr.patches.agreement import common_table, require_alike
 from seg4eo_xr.patches.encoding import encode_patches
 from seg4eo_xr.patches.footprints import on_reference
 from seg4eo_xr.patches.journal import write_record
-from seg4eo_xr.patches.sources import UNNAMED, common_table, require_alike
+from seg4eo_xr.patches.sources import UNNAMED
 from seg4eo_xr.patches.summary import ShardSummary, SummaryRules, merge_summaries, summarize
 from seg4eo_xr.patches.writing import StoreLayout, default_shard_size, write_shard
 from seg4eo_xr.scenes.grid import grid_transform

@@ -16,10 +16,8 @@ from dask.delayed import Delayed, delayed
 from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
 from seg4eo_xr.patches.grids import PatchWindows, polygon_windows, regular_windows
 from seg4eo_xr.patches.sampling import balanced_windows, random_windows
-from seg4eo_xr.scenes.class_files import read_classes
-from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.labels import open_labels
-from seg4eo_xr.scenes.open import band_names_of, band_scaling, open_scene
+from seg4eo_xr.scenes.open import open_scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from seg4eo_xr.patches.options import ExtractOptions
+    from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.open import SceneSource
 
 UNNAMED = "array"  # what arrays without a file are called
@@ -273,70 +272,6 @@ def _warn_of_resampling(windows: PatchWindows, size: int) -> None:
             ResamplingWarning,
             stacklevel=4,
         )
-
-
-def as_class_table(classes: ClassTable | str | Path | None) -> ClassTable | None:
-    """Read the class table where `classes` is a file."""
-    return read_classes(classes) if isinstance(classes, str | Path) else classes
-
-
-def require_alike(first: PatchSource, other: PatchSource) -> None:
-    """Raise ValueError unless two sources can share a store.
-
-    Bands, dtype, scaling and nodata of the scenes have to agree, and the code of unlabelled pixels.
-    """
-    facts = (
-        (
-            "bands",
-            band_names_of,
-            "take the bands that all have, with bands= (--bands), or leave the scene out",
-        ),
-        ("dtype", lambda scene: str(scene.dtype), "convert one with scene.astype(...)"),
-        (
-            "nodata value",
-            lambda scene: str(scene.rio.nodata),
-            "set it with open_scene(nodata=...) (--nodata)",
-        ),
-        ("scaling", band_scaling, "see seg4eo_xr.harmonize, or set the attributes scales, offsets"),
-    )
-    for what, fact, remedy in facts:
-        found = fact(first.scene), fact(other.scene)
-        if found[0] != found[1]:
-            raise ValueError(
-                f"{other.name} has the {what} {found[1]}, but {first.name} has {found[0]}; scenes "
-                f"of one store agree: {remedy}"
-            )
-    if first.labels.rio.nodata != other.labels.rio.nodata:
-        raise ValueError(
-            f"unlabelled pixels are {other.labels.rio.nodata} in the labels of {other.name}, but "
-            f"{first.labels.rio.nodata} in those of {first.name}; open both with one ignore="
-        )
-
-
-def common_table(sources: Sequence[PatchSource]) -> ClassTable | None:
-    """Join the class tables of all labels; None where one of them has none.
-
-    Raises
-    ------
-    ValueError
-        If a code stands for two classes.
-    """
-    tables = [ClassTable.from_attrs(source.labels.attrs) for source in sources]
-    entries: dict[int, tuple[str, str, str]] = {}
-    for source, table in zip(sources, tables, strict=True):
-        if table is None:
-            return None
-        for code, name, color in zip(table.codes, table.names, table.colors, strict=True):
-            known = entries.setdefault(code, (name, color, source.name))
-            if known[0] != name:
-                raise ValueError(
-                    f"code {code} is {known[0]!r} in the labels of {known[2]}, but {name!r} in "
-                    f"those of {source.name}; give one class table for all (classes=, --classes)"
-                )
-    codes = sorted(entries)
-    return ClassTable.from_codes(
-        codes, [entries[code][0] for code in codes], [entries[code][1] for code in codes]
-    )
 
 
 def _ignore_code(labels: Any) -> int:

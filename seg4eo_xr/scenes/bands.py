@@ -72,8 +72,7 @@ def select_bands(scene: xr.DataArray, bands: Sequence[str]) -> xr.DataArray:
     names = band_names_of(scene)
     missing = [band for band in bands if band not in names]
     if missing:
-        close = get_close_matches(missing[0], names, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = close_name(missing[0], names)
         raise ValueError(f"bands {missing} are not in the scene, which has {names}{hint}")
     if len(set(bands)) != len(bands):
         raise ValueError(f"each band can be taken once, got {list(bands)}")
@@ -83,10 +82,24 @@ def select_bands(scene: xr.DataArray, bands: Sequence[str]) -> xr.DataArray:
     return with_band_attrs(picked, [scales[i] for i in positions], [offsets[i] for i in positions])
 
 
+def close_name(name: str, known: Sequence[str]) -> str:
+    """Hint at the known name that is most like a mistyped one; empty where none is.
+
+    Examples
+    --------
+    >>> close_name("B4", ["B04", "B11"])
+    "; did you mean 'B04'?"
+    """
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def with_names(scene: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
     """Give all bands new names."""
     if isinstance(names, str) or len(names) != scene.sizes["band"]:
-        raise ValueError(f"band_names needs {scene.sizes['band']} names, got {names!r}")
+        raise ValueError(
+            f"band_names (--band_names) needs {scene.sizes['band']} names, got {names!r}"
+        )
     require_distinct(names)
     scales, offsets = band_scaling(scene)
     return with_band_attrs(scene.assign_coords(band=list(names)), scales, offsets)
@@ -95,7 +108,10 @@ def with_names(scene: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
 def require_distinct(names: Sequence[str]) -> None:
     """Raise ValueError where two bands bear one name."""
     if len(set(names)) != len(names):
-        raise ValueError(f"band names must differ from each other, got {list(names)}")
+        raise ValueError(
+            f"band names must differ from each other, got {list(names)}; give others with "
+            "band_names= (--band_names)"
+        )
 
 
 def with_band_attrs(

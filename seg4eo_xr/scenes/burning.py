@@ -70,10 +70,16 @@ def burn(
         If polygons on the scene are invalid; they are repaired.
     """
     if features.crs is None:
-        raise ValueError(f"{what} have no CRS; set it with features.set_crs('EPSG:...')")
+        raise ValueError(
+            f"{what} have no CRS; set it with features.set_crs('EPSG:...'), or in "
+            "the file with `ogr2ogr -a_srs EPSG:... with_crs.gpkg FILE`"
+        )
     drawn = features[~(features.geometry.isna() | features.geometry.is_empty)]
     if drawn.empty:
-        raise ValueError(f"{what} hold no geometry in their {len(features)} rows")
+        raise ValueError(
+            f"{what} hold no geometry in their {len(features)} rows; check how they were made, or "
+            "pick another layer of the file with layer= (--layer)"
+        )
     require_degrees(tuple(drawn.total_bounds), features.crs, what)
     require_degrees(like.rio.bounds(), like.rio.crs, "the scene")
     coding = code_features(drawn, what, options, classes)

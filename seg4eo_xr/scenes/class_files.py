@@ -43,7 +43,7 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
     path
         - ``.csv``: the columns ``code``, ``name`` and ``color`` (or ``value``, ``label``,
           ``colour``; or ``red``, ``green`` and ``blue``), between commas, semicolons or tabs.
-          Names and colours may be missing.
+          Names and colours may be missing; colours may have names of CSS, as ``green``.
         - ``.qml``: a style of QGIS, of a raster with a palette or of vectors with categories.
           Categories of names get the codes 1..N in the order of the style.
         - ``.txt``, ``.clr``: a colour map of QGIS, GDAL or Esri, a line ``code red green blue``
@@ -181,8 +181,12 @@ def _code(text: str, place: str) -> int:
 
 
 def _color(text: str, place: str) -> str:
-    """Colour as ``#rrggbb``, from that, with opacity too, or from numbers 0..255."""
+    """Colour as ``#rrggbb``, from that, from numbers 0..255, or from a name of CSS."""
+    from matplotlib.colors import CSS4_COLORS, to_hex
+
     lowered = text.strip().lower()
+    if lowered in CSS4_COLORS:
+        return to_hex(lowered)
     if re.fullmatch(r"#?[0-9a-f]{6}", lowered):
         return f"#{lowered.removeprefix('#')}"
     if re.fullmatch(r"#[0-9a-f]{8}", lowered):
@@ -193,7 +197,10 @@ def _color(text: str, place: str) -> str:
         channels = [int(number) for number in numbers[:3]]
         if max(channels) <= 255:
             return "#{:02x}{:02x}{:02x}".format(*channels)
-    raise ValueError(f"{place}: a colour is '#rrggbb' or 'red,green,blue' of 0..255, got {text!r}")
+    raise ValueError(
+        f"{place}: a colour is '#rrggbb', 'red,green,blue' of 0..255 or a name as 'green', got "
+        f"{text!r}"
+    )
 
 
 def _qml_rows(text: str, what: str) -> Iterable[Row]:

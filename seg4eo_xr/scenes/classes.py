@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _PALETTE = ("#009e73", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#0072b2", "#cc79a7", "#999999")
 _BACKGROUND = "#d9d9d9"
 _GOLDEN_ANGLE = 0.618033988749895
+# Further colours: first hue, darkest and lightest, step of lightness, and the two saturations. Of
+# these numbers the first 40 colours are no nearer to each other than the palette's own.
+_HUE, _LIGHTNESS, _LIGHTNESS_STEP, _SATURATION = 0.7, (0.2, 0.77), 0.587, (0.78, 0.4)
 _CODES = np.iinfo(np.int16)
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 
@@ -97,6 +100,11 @@ class ClassTable:
                 for index, name in enumerate(names)
             ]
         return cls(codes, tuple(names), tuple(color.lower() for color in colors))
+
+    @property
+    def code_of(self) -> dict[str, int]:
+        """Code of each class, by name."""
+        return dict(zip(self.names, self.codes, strict=True))
 
     def without(self, codes: Iterable[int]) -> ClassTable:
         """Drop the classes of some codes, as those that mean "no label".
@@ -190,6 +198,8 @@ class ClassTable:
 def default_color(index: int) -> str:
     """Colour of the class at `index`: a palette of eight, then hues a golden angle apart.
 
+    Those differ in lightness and saturation too; the first 40 can be told apart.
+
     Examples
     --------
     >>> default_color(0)
@@ -197,5 +207,8 @@ def default_color(index: int) -> str:
     """
     if index < len(_PALETTE):
         return _PALETTE[index]
-    red, green, blue = colorsys.hsv_to_rgb((index * _GOLDEN_ANGLE) % 1, 0.65, 0.85)
+    further = index - len(_PALETTE)
+    lightness = np.interp(further * _LIGHTNESS_STEP % 1, (0, 1), _LIGHTNESS)
+    hue = (_HUE + further * _GOLDEN_ANGLE) % 1
+    red, green, blue = colorsys.hls_to_rgb(hue, float(lightness), _SATURATION[further % 2])
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"

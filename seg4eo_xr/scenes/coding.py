@@ -63,19 +63,25 @@ def code_features(
     if options.column is None:
         outside = 0 if options.background is None else options.background
         codes = np.ones(len(features), np.int64)
-        names = {outside: "background", 1: str(features.attrs.get("name", "labelled"))}
+        code_of = {str(features.attrs.get("name", "labelled")): 1}
     else:
         outside = options.ignore if options.background is None else options.background
         values = column_of(features, options.column, what)
-        codes, names = _codes_of_column(values, what, options.ignore, classes)
-        if options.background is not None:
-            names = {outside: "background", **names}
+        codes, code_of = _codes_of_column(values, what, options, classes)
+    names = {code: name for name, code in code_of.items()}
+    if options.column is None or options.background is not None:
+        names = {outside: "background", **names}
+        code_of = {"background": outside, **code_of}
+    if classes is not None:
+        code_of |= classes.code_of
+    options = options.with_codes(code_of, what)
     codes = np.where(np.isin(codes, list(options.no_label)), options.ignore, codes)
     outside = options.ignore if outside in options.no_label else outside
     kept = sorted(set(names) - options.no_label)
     if not kept:
         raise ValueError(
-            f"{what} name no class: the column {options.column!r} holds only missing values"
+            f"{what} name no class: the column {options.column!r} holds only missing values "
+            "and what is unlabelled"
         )
     if classes is None:
         return Coding(codes, outside, ClassTable.from_codes(kept, [names[code] for code in kept]))
@@ -83,9 +89,10 @@ def code_features(
     if unknown:
         raise ValueError(
             f"{what} hold the class codes {unknown}, which are not in the class table "
-            f"{list(classes.codes)}; add them to the table, or name them in unlabelled="
+            f"{list(classes.codes)}; add them to the table, or name them in unlabelled= "
+            "(--unlabelled)"
         )
-    return Coding(codes, outside, classes)
+    return Coding(codes, outside, classes.without(options.no_label))
 
 
 def column_of(features: gpd.GeoDataFrame, column: str, what: str) -> Any:
@@ -97,27 +104,32 @@ def column_of(features: gpd.GeoDataFrame, column: str, what: str) -> Any:
 
 
 def _codes_of_column(
-    column: Any, what: str, ignore: int, classes: ClassTable | None
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Code of each feature, and the names of the codes; missing values are ignored."""
+    column: Any, what: str, options: LabelOptions, classes: ClassTable | None
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Code of each feature, and of each class that occurs; missing values are ignored."""
     missing = column.isna().to_numpy()
     present = column[~missing]
-    codes = np.full(len(column), ignore, np.int64)
+    codes = np.full(len(column), options.ignore, np.int64)
     numbers = whole_numbers(present, what)
     if numbers is not None:
         codes[~missing] = numbers
-        return codes, {int(code): f"class {int(code)}" for code in np.unique(numbers)}
+        return codes, {f"class {int(code)}": int(code) for code in np.unique(numbers)}
     texts = [str(text).strip() for text in present]
     table = _table_of_names(texts) if classes is None else classes
-    code_of = dict(zip(table.names, table.codes, strict=True))
+    # what means "no label" need not be in the table
+    code_of = dict.fromkeys(
+        (name for name in options.unlabelled if isinstance(name, str)), options.ignore
+    )
+    code_of |= table.code_of
     unknown = sorted(set(texts) - set(code_of))
     if unknown:
         raise ValueError(
             f"the column {column.name!r} of {what} holds the classes {unknown}, which are not in "
-            f"the class table {list(table.names)}; add them to the table, or rename them"
+            f"the class table {list(table.names)}; add them to the table, rename them, or name "
+            "them in unlabelled= (--unlabelled)"
         )
     codes[~missing] = [code_of[text] for text in texts]
-    return codes, {code_of[text]: text for text in set(texts)}
+    return codes, {text: code_of[text] for text in set(texts)}
 
 
 def whole_numbers(values: Any, what: str) -> np.ndarray | None:

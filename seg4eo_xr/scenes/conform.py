@@ -91,10 +91,14 @@ def conform(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
     Warns
     -----
     ContractWarning
-        If pixels differ in size by more than a tenth.
+        If pixels differ in size by more than a tenth, or if the model knows its bands by their
+        positions alone and the scene's have other names.
     """
+    wanted = contract.ground_sample_distance
+    if np.isnan(wanted).any():
+        return _bands_by_position(scene, contract)
     scene = _pick_bands(scene, contract.bands)
-    ours, wanted = ground_sample_distance(scene), contract.ground_sample_distance
+    ours = ground_sample_distance(scene)
     if not np.allclose(ours, wanted, rtol=_RESOLUTION_TOLERANCE):
         warnings.warn(
             f"the scene's pixels are {ours[0]:.4g} × {ours[1]:.4g} m, but the model was trained on "
@@ -102,6 +106,22 @@ def conform(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
             ContractWarning,
             stacklevel=3,
         )
+    return scene
+
+
+def _bands_by_position(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
+    """Take the bands of a model that may not know their names, as it knows no pixel size."""
+    names = tuple(band_names_of(scene))
+    unnamed = tuple(f"band_{number}" for number in range(1, len(names) + 1))
+    if contract.bands != unnamed or names == unnamed:
+        return _pick_bands(scene, contract.bands)
+    warnings.warn(
+        f"the model does not know the names of its {len(names)} bands; the scene's are taken in "
+        f"their order, {', '.join(names)}: name the model's with --model_bands "
+        "(model_bands of load_checkpoint) where it was trained on another order",
+        ContractWarning,
+        stacklevel=4,
+    )
     return scene
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NodataRule = Literal["any", "all"]
-NormalizationKind = Literal["percentile", "standard", "none"]
+NormalizationKind = Literal["percentile", "standard", "none", "patch_percentile"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Normalization:
     kind
         ``percentile``: `upper` is the training split's 99th percentile, values are clipped to 0..1;
         ``standard``: `lower` is the mean and `upper` the mean plus one standard deviation, no
-        clipping; ``none``: values pass as they are.
+        clipping; ``none``: values pass as they are; ``patch_percentile``: each band of each patch
+        is divided by that patch's own 99th percentile and clipped to 0..1, from the stored numbers.
     lower, upper
         One number a band, in physical units (after scale and offset).
     """
@@ -50,7 +51,7 @@ class Normalization:
     @property
     def clips(self) -> bool:
         """Whether results are clipped to 0..1."""
-        return self.kind == "percentile"
+        return self.kind in ("percentile", "patch_percentile")
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Contract:
     nodata_rule
         A pixel is missing where ``any`` or where ``all`` of its bands are.
     ground_sample_distance
-        Size of a pixel on the ground (x, y), in metres whatever the CRS; see
-        `seg4eo_xr.scenes.conform.ground_sample_distance`.
+        Size of a pixel on the ground (x, y), in metres whatever the CRS, NaN where a model does not
+        say; see `seg4eo_xr.scenes.conform.ground_sample_distance`.
     minimum, maximum
         Smallest and largest physical value a band in the training split.
     normalization
@@ -230,7 +231,8 @@ def normalize(values: Any, contract: Contract) -> Any:
     ----------
     values
         Stored numbers, ``(..., band, y, x)``: a NumPy array, dask array or torch tensor with the
-        contract's bands in the contract's order.
+        contract's bands in the contract's order. ``patch_percentile`` takes each ``(band, y, x)``
+        for one patch.
     contract
         Scaling, nodata and normalisation.
 
@@ -239,18 +241,13 @@ def normalize(values: Any, contract: Contract) -> Any:
     array of float32, same kind and shape
         The normalised values; 0 in every band of a pixel that is missing by the contract's rule,
         and wherever a single value is not finite or nodata.
+
+    Raises
+    ------
+    ValueError
+        If a dask array is to be normalised by patch: its blocks are no patches.
     """
     xp = array_api_compat.array_namespace(values)
-    where = {} if array_api_compat.is_dask_array(values) else {"device": values.device}
-
-    def per_band(numbers: np.ndarray) -> Any:
-        return xp.asarray(numbers.astype(np.float32)[:, None, None], **where)
-
-    scale, offset = np.array(contract.scale), np.array(contract.offset)
-    lower, upper = np.array(contract.normalization.lower), np.array(contract.normalization.upper)
-    if contract.normalization.kind == "none":
-        lower, upper = np.zeros_like(lower), np.ones_like(upper)
-    span = np.where(upper > lower, upper - lower, 1.0)
     # A copy, changed in place from here on: windows are many, and fresh memory is slow.
     result = xp.astype(values, xp.float32, copy=True)
     missing = None
@@ -259,12 +256,58 @@ def normalize(values: Any, contract: Contract) -> Any:
     if xp.isdtype(values.dtype, "real floating"):
         broken = ~xp.isfinite(result)
         missing = broken if missing is None else missing | broken
-    result *= per_band(scale / span)
-    result += per_band((offset - lower) / span)
+    if missing is not None and contract.nodata_rule == "any":
+        missing = xp.any(missing, axis=-3, keepdims=True)
+    if contract.normalization.kind == "patch_percentile":
+        result = _by_patch(xp, result, missing)
+    else:
+        result = _by_band(xp, result, contract)
     if contract.normalization.clips:
         result = xp.clip(result, 0.0, 1.0)
-    if missing is None:
-        return result
-    if contract.nodata_rule == "any":
-        missing = xp.any(missing, axis=-3, keepdims=True)
-    return xp.where(missing, xp.zeros_like(result), result)
+    return result if missing is None else xp.where(missing, xp.zeros_like(result), result)
+
+
+def _by_band(xp: Any, numbers: Any, contract: Contract) -> Any:
+    """Apply the contract's affine map to each band, in place."""
+    where = {} if array_api_compat.is_dask_array(numbers) else {"device": numbers.device}
+
+    def per_band(factors: np.ndarray) -> Any:
+        return xp.asarray(factors.astype(np.float32)[:, None, None], **where)
+
+    scale, offset = np.array(contract.scale), np.array(contract.offset)
+    lower, upper = np.array(contract.normalization.lower), np.array(contract.normalization.upper)
+    if contract.normalization.kind == "none":
+        lower, upper = np.zeros_like(lower), np.ones_like(upper)
+    span = np.where(upper > lower, upper - lower, 1.0)
+    numbers *= per_band(scale / span)
+    numbers += per_band((offset - lower) / span)
+    return numbers
+
+
+def _by_patch(xp: Any, numbers: Any, missing: Any) -> Any:
+    """Divide each plane by the 99th percentile of its known numbers, where that is above 0."""
+    if array_api_compat.is_dask_array(numbers):
+        raise ValueError(
+            "normalisation 'patch_percentile' takes patches, not a lazy scene; normalise windows "
+            "in memory, or let predict() do it"
+        )
+    planes = xp.reshape(numbers, (-1, numbers.shape[-2] * numbers.shape[-1]))
+    lost = None if missing is None else xp.broadcast_to(missing, numbers.shape)
+    lost = None if lost is None else xp.reshape(lost, planes.shape)
+    for index in range(planes.shape[0]):
+        plane = planes[index, :]
+        upper = _upper_percentile(xp, plane if lost is None else plane[~lost[index, :]])
+        planes[index, :] = plane / upper if upper > 0 else xp.zeros_like(plane)
+    return xp.reshape(planes, numbers.shape)
+
+
+def _upper_percentile(xp: Any, numbers: Any) -> float:
+    """99th percentile, interpolated linearly; 0 of nothing."""
+    count = int(numbers.shape[0])
+    if count == 0:
+        return 0.0
+    ordered = xp.sort(numbers)
+    # Python's floats, so that NumPy and torch agree in every bit
+    place = 0.99 * (count - 1)
+    below, above = float(ordered[int(place)]), float(ordered[min(int(place) + 1, count - 1)])
+    return below + (place % 1) * (above - below)

@@ -170,6 +170,11 @@ def scenes_of(cube: xr.DataArray) -> dict[str, xr.DataArray]:
 
 def cube_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
     """Bring an array into the form of a time series: the order of its dimensions, names, CRS."""
+    if "time" not in array.dims and {"band", "y", "x"} >= set(array.dims):
+        raise ValueError(
+            f"{what} is one scene already, with the dimensions {tuple(array.dims)}: use it as it "
+            "is, or make a time series of several scenes with open_cube(scenes, times)"
+        )
     if "time" not in array.dims:
         raise ValueError(
             f"{what} has the dimensions {tuple(array.dims)}, but a time series has time, band, y "

@@ -17,10 +17,7 @@ _SPATIAL_NAMES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 _PIXEL_TOLERANCE = 0.01
 # A turn and a half: longitudes run from 0 to 360 in some data, and bounds may stick out a little.
 _MOST_DEGREES = 540.0
-_WARP_LABELS = (
-    "Warp one onto the other's grid: labels.rio.reproject_match(scene), or gdalwarp -r near for "
-    "files"
-)
+_WARP_LABELS = "Warp the labels onto the scene with open_labels(..., warp=True) (--warp)"
 
 
 def require_same_grid(
@@ -45,6 +42,19 @@ def grid_difference(a: xr.DataArray, b: xr.DataArray) -> str:
         return "different shapes"
     same = _corners_agree(a.rio.transform(), b.rio.transform(), shapes[0])
     return "" if same else "different transforms"
+
+
+def require_overlap(raster: xr.DataArray, scene: xr.DataArray, what: str) -> None:
+    """Raise ValueError where the bounds of a raster, which `what` names in plural, miss a scene."""
+    there = scene.rio.transform_bounds(raster.rio.crs)
+    here = raster.rio.bounds()
+    if here[0] < there[2] and there[0] < here[2] and here[1] < there[3] and there[1] < here[3]:
+        return
+    spans = [tuple(round(bound, 6) for bound in bounds) for bounds in (here, there)]
+    raise ValueError(
+        f"{what} do not overlap the scene: in {crs_text(raster.rio.crs)} they span {spans[0]}, the "
+        f"scene spans {spans[1]}; check the CRS of both"
+    )
 
 
 def _corners_agree(one: Affine, other: Affine, shape: tuple[int, ...]) -> bool:

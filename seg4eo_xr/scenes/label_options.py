@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from seg4eo_xr.options import require_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Overlap = Literal["last", "first", "smallest", "largest"]
 WarpResampling = Literal["nearest", "mode"]
@@ -25,7 +29,7 @@ class LabelOptions:
 
     column: str | None = None
     """Column of vector labels that holds the class, as numbers or names; all features are of one
-    class if not given."""
+    class if not given. Features without a value are unlabelled, whatever the background is."""
     background: int | None = None
     """Code of pixels outside all features; 0 without a column, else the ignored code, if not
     given."""
@@ -33,8 +37,8 @@ class LabelOptions:
     """Code of unlabelled pixels; the raster's own nodata value becomes it too."""
     layer: str | None = None
     """Layer of the vector file; the first if not given."""
-    unlabelled: tuple[int, ...] = ()
-    """Further codes that mean "no label", such as 0 in sparse masks."""
+    unlabelled: tuple[int | str, ...] = ()
+    """Further codes, or names of classes, that mean "no label", such as 0 in sparse masks."""
     all_touched: bool = False
     """Burn every pixel that a feature touches, and not only those whose centre lies inside."""
     overlap: Overlap = "last"
@@ -61,8 +65,8 @@ class LabelOptions:
                 )
         codes: object = self.unlabelled
         if not isinstance(codes, tuple | list):
-            raise TypeError(f"unlabelled is a tuple of codes, as (0,), got {codes!r}")
-        object.__setattr__(self, "unlabelled", tuple(int(code) for code in codes))
+            raise TypeError(f"unlabelled is a tuple of codes, as (0,), or of names, got {codes!r}")
+        object.__setattr__(self, "unlabelled", tuple(map(_code_or_name, codes)))
         if self.ignore_border < 0:
             raise ValueError(f"ignore_border counts pixels, from 0 on, got {self.ignore_border}")
         require_choice("overlap", self.overlap, get_args(Overlap))
@@ -70,5 +74,48 @@ class LabelOptions:
 
     @property
     def no_label(self) -> frozenset[int]:
-        """Every code that stands for no class."""
-        return frozenset({self.ignore, *self.unlabelled})
+        """Every code that stands for no class.
+
+        Raises
+        ------
+        ValueError
+            If names of classes are among them: their codes are for `with_codes` to give.
+        """
+        coded = self.with_codes({}, "the labels")
+        return frozenset({self.ignore, *(int(code) for code in coded.unlabelled)})
+
+    def with_codes(self, code_of: Mapping[str, int], what: str) -> LabelOptions:
+        """Put codes for the names in ``unlabelled``.
+
+        Parameters
+        ----------
+        code_of
+            Code of each class, by name.
+        what
+            What error messages call the labels.
+
+        Raises
+        ------
+        ValueError
+            If there is no such class.
+        """
+        unknown = [
+            name for name in self.unlabelled if isinstance(name, str) and name not in code_of
+        ]
+        if unknown:
+            known = f"only the classes {sorted(code_of)}" if code_of else "no class table"
+            raise ValueError(
+                f"unlabelled (--unlabelled) names {unknown}, but {what} have {known}; name "
+                "one of the classes or its code, or give the names with classes= (--classes)"
+            )
+        codes = (
+            code_of.get(code, code) if isinstance(code, str) else code for code in self.unlabelled
+        )
+        return replace(self, unlabelled=tuple(codes))
+
+
+def _code_or_name(given: object) -> int | str:
+    """Name of a class, or a code, which the command line may hand over as text."""
+    if isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d+\s*", given):
+        return given.strip()
+    return int(given)  # type: ignore[call-overload,no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,16 @@ from seg4eo_xr.scenes.class_files import named_classes, read_classes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import (
     as_band_y_x,
-    crs_text,
     grid_transform,
     missing_crs,
     place,
     require_degrees,
+    require_overlap,
     require_same_grid,
 )
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.open import is_zarr, open_scene
-from seg4eo_xr.scenes.rasters import read_raster
+from seg4eo_xr.scenes.rasters import is_raster, read_raster
 from seg4eo_xr.scenes.resampling import Grid, resample
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, read_vector
 
@@ -94,8 +95,6 @@ def open_labels(
     what = f"labels {str(source)!r}" if isinstance(source, (str, Path)) else "the labels"
     if isinstance(classes, (str, Path)):
         classes = read_classes(classes)
-    if classes is not None:
-        classes = classes.without(options.no_label)
     as_vector = options.column is not None or options.layer is not None
     opened = _open(source, what, layer=options.layer, as_vector=as_vector)
     if isinstance(opened, xr.DataArray):
@@ -121,9 +120,15 @@ def _open(
     as_vector: bool,
 ) -> xr.DataArray | gpd.GeoDataFrame:
     if isinstance(source, (str, Path)):
-        if as_vector or Path(source).suffix.lower() in VECTOR_SUFFIXES:
+        named_so = Path(source).suffix.lower() in VECTOR_SUFFIXES
+        if as_vector and not named_so and (is_zarr(source) or is_raster(source)):
+            raise ValueError(
+                "column (--column) and layer (--layer) are for vector labels, but "
+                f"{str(source)!r} is a raster: leave them away"
+            )
+        if as_vector or named_so:
             return read_vector(source, layer=layer)
-        return open_scene(source) if is_zarr(source) else read_raster(source, what="labels")
+        return open_scene(source) if is_zarr(source) else read_raster(source, what="label raster")
     if isinstance(source, xr.DataArray) or hasattr(source, "geometry"):
         return source
     raise TypeError(
@@ -138,26 +143,27 @@ def _from_raster(
     options: LabelOptions,
     classes: ClassTable | None,
 ) -> xr.DataArray:
-    raster = as_band_y_x(raster, what)
+    one = what.replace("labels", "label raster", 1)
+    raster = as_band_y_x(raster, one)
     if raster.sizes["band"] != 1:
         raise ValueError(
             f"{what} have {raster.sizes['band']} bands, but labels are one band of class codes; "
             "are image and labels swapped?"
         )
     if raster.rio.crs is None:
-        raise ValueError(missing_crs(what))
+        raise ValueError(missing_crs(one))
     require_degrees(raster.rio.bounds(), raster.rio.crs, what)
     if raster.dtype.kind not in "biuf":
         raise ValueError(f"{what} have the dtype {raster.dtype}, but class codes are whole numbers")
     plane = raster.isel(band=0, drop=True)
-    table = _class_table(raster.attrs, options) if classes is None else classes
+    options, table = _labelled_classes(raster.attrs, classes, options, what)
     stated = [options.ignore, *(() if table is None else table.codes)]
     byte = _fits_byte(plane.dtype) and 0 <= min(stated) <= max(stated) <= 255
     rules = _Rules(
         nodata=plane.rio.nodata,
         ignore=options.ignore,
-        unlabelled=options.unlabelled,
-        known=None if classes is None else classes.codes,
+        unlabelled=tuple(sorted(options.no_label - {options.ignore})),
+        known=None if classes is None or table is None else table.codes,
         dtype=np.dtype(np.uint8 if byte else np.int16),
         what=what,
     )
@@ -168,7 +174,7 @@ def _from_raster(
         dask="parallelized",
         output_dtypes=[rules.dtype],
     )
-    labels = place(codes.data, plane.rio.crs, grid_transform(raster, what))
+    labels = place(codes.data, plane.rio.crs, grid_transform(raster, one))
     if like is not None:
         labels = _on_grid_of(labels, like, what, options)
     return labels if table is None else labels.assign_attrs(table.to_attrs())
@@ -178,33 +184,22 @@ def _on_grid_of(
     labels: xr.DataArray, like: xr.DataArray, what: str, options: LabelOptions
 ) -> xr.DataArray:
     if options.warp and Grid.of(labels) != Grid.of(like):
-        _require_overlap(labels, like, what)
+        require_degrees(like.rio.bounds(), like.rio.crs, "the scene")
+        require_overlap(labels, like, what)
         labels = resample(
             labels.rio.write_nodata(options.ignore),
             Grid.of(like),
             resampling=options.warp_resampling,
         )
     else:
-        require_same_grid(labels, like, what, "the scene")
+        one = what.replace("labels", "label raster", 1)
+        require_same_grid(labels, like, one, "the scene")
     if like.chunks is not None:
         # a rechunk by shuffling would read all labels for one window
         lazy = labels.chunk().data.rechunk(like.chunks[-2:], method="tasks")
         labels = labels.copy(data=lazy)
     # coordinates that differ in the last bits would make xarray align to nothing
     return labels.assign_coords(y=like["y"], x=like["x"])
-
-
-def _require_overlap(labels: xr.DataArray, like: xr.DataArray, what: str) -> None:
-    require_degrees(like.rio.bounds(), like.rio.crs, "the scene")
-    there = like.rio.transform_bounds(labels.rio.crs)
-    here = labels.rio.bounds()
-    if here[0] < there[2] and there[0] < here[2] and here[1] < there[3] and there[1] < here[3]:
-        return
-    spans = [tuple(round(bound, 6) for bound in bounds) for bounds in (here, there)]
-    raise ValueError(
-        f"{what} do not overlap the scene: in {crs_text(labels.rio.crs)} they span {spans[0]}, the "
-        f"scene spans {spans[1]}; check the CRS of both"
-    )
 
 
 @dataclass(frozen=True)
@@ -268,14 +263,24 @@ def _require_known(codes: np.ndarray, known: tuple[int, ...], rules: _Rules) -> 
         found = sorted(int(code) - 2**16 * int(code >= 2**15) for code in unknown)
         raise ValueError(
             f"{rules.what} hold the class codes {found}, which are not in the class table "
-            f"{list(known)}; add them to the table, or name them in unlabelled="
+            f"{list(known)}; add them to the table, or name them in unlabelled= (--unlabelled)"
         )
 
 
-def _class_table(attrs: dict[Any, Any], options: LabelOptions) -> ClassTable | None:
-    """Class table of a file's tags; None where they are somebody else's and make none."""
-    try:
-        table = ClassTable.from_attrs(attrs)
-        return None if table is None else table.without(options.no_label)
-    except ValueError:
-        return None
+def _labelled_classes(
+    attrs: dict[Any, Any], classes: ClassTable | None, options: LabelOptions, what: str
+) -> tuple[LabelOptions, ClassTable | None]:
+    """Options without names, and the class table, given or of a file's tags, without their codes.
+
+    Tags may be somebody else's, and make no table.
+    """
+    table = classes
+    if table is None:
+        with suppress(ValueError):
+            table = ClassTable.from_attrs(attrs)
+    if table is None:
+        return options.with_codes({}, what), None
+    options = options.with_codes(table.code_of, what)
+    if classes is None and options.no_label.issuperset(table.codes):
+        return options, None
+    return options, table.without(options.no_label)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import dask.array as da
@@ -12,9 +13,9 @@ import xarray as xr
 from seg4eo_xr.scenes.bands import nodata_text, with_nodata
 from seg4eo_xr.scenes.cubes import cube_of_array
 from seg4eo_xr.scenes.forms import scene_of_array
-from seg4eo_xr.scenes.grid import grid_difference
+from seg4eo_xr.scenes.grid import grid_difference, require_overlap
 from seg4eo_xr.scenes.rasters import read_raster
-from seg4eo_xr.scenes.resampling import Grid, require_cover, resample
+from seg4eo_xr.scenes.resampling import Grid, resample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,8 @@ def mask_scene(
         ``(band, y, x)`` or ``(time, band, y, x)``.
     mask
         Flags ``(y, x)``, for a time series also ``(time, y, x)``; or a raster file of one band. A
-        mask of other resolution, as SCL of 20 m, is brought onto the scene by its nearest pixel.
+        mask of other resolution, as SCL of 20 m, is brought onto the scene by its nearest pixel;
+        what lies outside of a smaller mask is hidden.
     hidden
         Numbers of the mask that hide a pixel, or `sentinel2_scl`, `landsat_qa`, `Hidden`.
     nodata
@@ -123,8 +125,10 @@ def mask_scene(
 
     Raises
     ------
+    TypeError
+        If `hidden` is none of these, as ``sentinel2_scl`` without its parentheses.
     ValueError
-        If the mask does not cover the scene or has other dates, or there is no nodata value.
+        If the mask does not overlap the scene or has other dates, or there is no nodata value.
 
     Examples
     --------
@@ -136,10 +140,10 @@ def mask_scene(
     """
     name, is_cube = scene.name, "time" in scene.dims
     scene = cube_of_array(scene, "the cube") if is_cube else scene_of_array(scene, "the scene")
-    rule = hidden if isinstance(hidden, Hidden) else Hidden(values=tuple(hidden))
+    rule = _rule(hidden)
     scene = _with_fill(scene, nodata)
     fill = scene.rio.nodata if scene.rio.nodata is not None else np.nan
-    flags = _on_scene(_flags(mask), scene)
+    flags, rule = _on_scene(_flags(mask), scene, rule)
     if scene.chunks is None:
         return scene.copy(data=mask_block(scene.values, flags.values, rule, fill)).rename(name)
     # a mask without dates holds for all of them
@@ -187,6 +191,21 @@ def _positions(chosen: Sequence[str], known: Sequence[str], what: str) -> tuple[
     return tuple(known.index(name) for name in chosen)
 
 
+def _rule(hidden: Hidden | Sequence[int]) -> Hidden:
+    if isinstance(hidden, Hidden):
+        return hidden
+    if callable(hidden):
+        name = getattr(hidden, "__name__", "hidden")
+        raise TypeError(f"hidden is the function {name} itself; call it, as in {name}()")
+    try:
+        return Hidden(values=tuple(operator.index(value) for value in hidden))
+    except TypeError as error:
+        raise TypeError(
+            "hidden must be numbers of the mask, as [3, 8, 9], or sentinel2_scl(), landsat_qa() or "
+            f"Hidden(...), got {hidden!r}"
+        ) from error
+
+
 def _with_fill(scene: xr.DataArray, nodata: float | None) -> xr.DataArray:
     """A scene that has a number for hidden pixels."""
     own = scene.rio.nodata
@@ -218,8 +237,10 @@ def _flags(mask: xr.DataArray | str | Path) -> xr.DataArray:
     return mask.isel(band=0, drop=True)
 
 
-def _on_scene(flags: xr.DataArray, scene: xr.DataArray) -> xr.DataArray:
-    """A mask on the scene's pixels and dates."""
+def _on_scene(
+    flags: xr.DataArray, scene: xr.DataArray, rule: Hidden
+) -> tuple[xr.DataArray, Hidden]:
+    """A mask on the scene's pixels and dates, and a rule that hides what lies outside of it."""
     if "time" in flags.dims:
         if "time" not in scene.dims:
             raise ValueError(
@@ -233,7 +254,11 @@ def _on_scene(flags: xr.DataArray, scene: xr.DataArray) -> xr.DataArray:
             )
         flags = flags.sel(time=scene["time"].values)
     if not grid_difference(flags, scene):
-        return flags
-    grid = Grid.of(scene)
-    require_cover(Grid.of(flags), grid, "the mask")
-    return resample(flags, grid)
+        return flags, rule
+    require_overlap(flags, scene, "the pixels of the mask")
+    wide = np.int32 if flags.dtype.itemsize < 4 else np.int64
+    outside = int(np.iinfo(wide).min)  # a number that no mask holds
+    # its own nodata would be taken for what lies outside
+    moved = flags.astype(wide).drop_attrs(deep=False)
+    onto = resample(moved, Grid.of(scene), fill=outside)
+    return onto, replace(rule, values=(*rule.values, outside))

@@ -32,6 +32,17 @@ def is_remote(source: str | Path) -> bool:
     return "://" in str(source) or str(source).startswith("/vsi")
 
 
+def is_raster(source: str | Path) -> bool:
+    """Tell whether GDAL opens `source` as a raster."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(source):
+                return True
+    except RasterioIOError:
+        return False
+
+
 def require_local_path(source: str | Path, what: str) -> None:
     """Raise FileNotFoundError where `source` is a local path that does not exist."""
     if not is_remote(source) and not Path(source).exists():
@@ -154,10 +165,13 @@ class _Reader:
                 chosen = [band + 1 for band in bands]
                 values = file.read(chosen, window=window, out_dtype=self.dtype)
         except RasterioIOError as error:
+            reason = error.__cause__ or error
+            why = f"the file is truncated or damaged ({reason}); copy or download it again"
+            if is_remote(self._path):
+                why = f"{reason}; {remote_remedy(self._path)}, or whether the file is damaged"
             raise OSError(
                 f"cannot read rows {rows.start}..{rows.stop} and columns {cols.start}..{cols.stop} "
-                f"of {self._path!r}: the file is truncated or damaged "
-                f"({error.__cause__ or error}); copy or download it again"
+                f"of {self._path!r}: {why}"
             ) from error
         steps = (1, rows.step, cols.step)
         return np.asarray(
@@ -188,10 +202,21 @@ def _require_usable(path: str | Path, what: str) -> tuple[int, int]:
                 height, width = file.block_shapes[0]
                 return int(height), int(width)
     except RasterioIOError as error:
-        raise OSError(
-            f"cannot open {what} {str(path)!r} as a raster: {error}; it may be truncated, or of a "
-            "format that this GDAL does not read"
-        ) from error
+        remedy = "it may be truncated, or of a format that this GDAL does not read"
+        if is_remote(path):
+            remedy = remote_remedy(str(path))
+        raise OSError(f"cannot open {what} {str(path)!r} as a raster: {error}; {remedy}") from error
+
+
+def remote_remedy(address: str) -> str:
+    """What to do about a file that is not read over the network."""
+    if not address.startswith(("s3://", "/vsis3/")):
+        return "check the address and the network"
+    return (
+        "check the address, the network and the credentials (GDAL takes the host of another "
+        "service than Amazon's from AWS_S3_ENDPOINT, without https://, and not from "
+        "AWS_ENDPOINT_URL)"
+    )
 
 
 def _require_complete(path: str | Path, what: str) -> None:

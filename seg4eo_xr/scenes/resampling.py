@@ -162,7 +162,7 @@ def require_cover(source: Grid, target: Grid, what: str) -> None:
         raise ValueError(
             f"{what} does not cover the target grid: in its CRS it spans {source.bounds}, the "
             f"target {_bounds_in(source.crs, target)}; give a nodata value for what lies outside "
-            "with nodata=, or crop the target"
+            "with nodata= (--nodata), or crop the target"
         )
 
 

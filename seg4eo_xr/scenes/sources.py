@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.scene_options import SceneOptions
 
 _RESAMPLE = (
-    "Resample them onto one grid with resolution='finest', resolution=20 (a pixel size in CRS "
-    "units) or like=scene"
+    "Resample them onto one grid with resolution='finest' (--resolution finest), resolution=20 (a "
+    "pixel size in CRS units) or like=scene"
 )
 
 
@@ -124,7 +124,8 @@ def _require_same_nodata(paths: Sequence[str | Path], scenes: Sequence[xr.DataAr
         if nodata_text(scene) != first:
             raise ValueError(
                 f"{str(paths[0])!r} and {str(path)!r} mark missing data differently ({first} and "
-                f"{nodata_text(scene)}); pass nodata= after making them alike, as with gdal_edit.py"
+                f"{nodata_text(scene)}); make them alike first, as with "
+                "`gdal_edit.py -a_nodata 0 FILE`"
             )
 
 

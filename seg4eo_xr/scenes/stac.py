@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seg4eo_xr.options import require_choice, with_changes
-from seg4eo_xr.scenes.bands import with_band_attrs, with_nodata
+from seg4eo_xr.scenes.bands import close_name, with_band_attrs, with_nodata
 from seg4eo_xr.scenes.cubes import cube_of_dataset, stack_times
 from seg4eo_xr.scenes.harmonize import harmonize, stored_shift
+from seg4eo_xr.scenes.rasters import is_remote, remote_remedy
 from seg4eo_xr.scenes.resampling import Grid, Resampling
 from seg4eo_xr.scenes.stac_items import (
     ItemSource,
@@ -178,7 +179,8 @@ def _settings(
         "groupby": options.groupby,
         "resampling": options.resampling,
         "chunks": {"y": options.chunks, "x": options.chunks},
-        "stac_cfg": {"*": {"assets": described, "warnings": "ignore"}},
+        # for items of all collections, and of none
+        "stac_cfg": {"assets": described, "warnings": "ignore"},
     }
 
 
@@ -213,6 +215,7 @@ def _undescribed(
                 except rasterio.errors.RasterioIOError as error:
                     raise OSError(
                         f"cannot open asset {name!r} of STAC item {item.id!r}: {error}"
+                        + (f"; {remote_remedy(href)}" if is_remote(href) else "")
                     ) from error
             described[name] = {
                 key: told[key] for key in ("data_type", "nodata") if told.get(key) is not None
@@ -224,14 +227,34 @@ def _loaded(load: Any, items: Sequence[pystac.Item], settings: dict[str, Any]) -
     try:
         loaded: xr.Dataset = load(items, **settings)
     except (ValueError, KeyError) as error:
-        assets = sorted({name for item in items for name in item.assets})
-        raise ValueError(
-            f"{len(items)} STAC items cannot be opened as one time series: {error}; their assets "
-            f"are {assets}, and without projection metadata crs= and resolution= are needed"
-        ) from error
+        raise ValueError(_why_not(items, settings, error)) from error
     if not loaded.data_vars:
         raise ValueError("the STAC items have no raster assets")
     return loaded
+
+
+def _why_not(items: Sequence[pystac.Item], settings: dict[str, Any], error: Exception) -> str:
+    """Message for items that odc-stac does not open."""
+    assets = sorted({name for item in items for name in item.assets})
+    known = set().union(
+        *(asset_names(name, one.to_dict()) for item in items for name, one in item.assets.items())
+    )
+    # a number behind a dot is a band within an asset
+    unknown = [
+        band
+        for band in settings.get("bands", ())
+        if known.isdisjoint((band, band.rpartition(".")[0]))
+    ]
+    if unknown:
+        hint = close_name(unknown[0], sorted(known))
+        return f"the STAC items have no bands {unknown}; their assets are {assets}{hint}"
+    remedy = ""
+    if "geobox" not in settings and not {"crs", "resolution"} <= settings.keys():
+        remedy = "; items without projection metadata need crs= and resolution=, or like="
+    return (
+        f"{len(items)} STAC items cannot be opened as one time series: {error}; their assets are "
+        f"{assets}{remedy}"
+    )
 
 
 def _kind(item: pystac.Item, bands: Sequence[str], cfg: Any) -> tuple[Scaling, int]:

@@ -36,7 +36,7 @@ def read_vector(source: str | Path, *, layer: str | None = None) -> gpd.GeoDataF
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise OSError(
             f"cannot read {str(source)!r} as vector data: {error}; expected a GeoPackage, GeoJSON, "
-            "shapefile or GeoParquet file (layer= picks one of several layers)"
+            "shapefile or GeoParquet file (layer= (--layer) picks one of several layers)"
         ) from error
     except (ValueError, OSError) as error:
         raise OSError(f"cannot read {str(source)!r} as vector data: {error}") from error

@@ -76,6 +76,7 @@ def test_what_is_written_is_read(tmp_path, classes):
     [
         "code,name,color\n80,water,#0064C8\n10,trees,006400\n",
         "Value;Label;Colour\n80;water;0,100,200\n10;trees;rgb(0, 100, 0)\n\n",
+        "code,name,color\n80,water,#0064C8\n10,trees,DarkGreen\n",
         "\ufeffNAME\tRed\tGreen\tBlue\tcode\ntrees\t0\t100\t0\t10\nwater\t0\t100\t200\t80.0\n",
     ],
 )
@@ -163,7 +164,7 @@ def test_the_attribute_table_of_a_raster(tmp_path, write):
         ("a.csv", "kind,name\n1,water\n", r"a\.csv.*columns \['kind', 'name'\].*'code', 'value'"),
         ("a.csv", "code,name\n1,water\n1.5,wood\n", r"line 3: a class code is a whole.*'1.5'"),
         ("a.csv", "code,name\n1,water\n1,wood\n", r"codes \[1\] more than once"),
-        ("a.csv", "code,color\n1,blue\n", "line 2: a colour is '#rrggbb'.*'blue'"),
+        ("a.csv", "code,color\n1,bluish\n", "line 2: a colour is '#rrggbb'.*'bluish'"),
         ("a.csv", "code,color\n1,#11223344\n", "without opacity"),
         ("a.csv", 'code,color\n1,"1,2,300"\n', "0..255"),
         ("a.csv", "code,name\n40000,water\n", r"a\.csv.*16 bits.*40000"),

@@ -106,7 +106,18 @@ def test_impossible_tables_are_refused(arguments, message):
         ClassTable(*arguments)
 
 
+def _in_lab(colors):
+    """CIE L*a*b* of colours ``#rrggbb``, of which a distance of 1 is just seen."""
+    rgb = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(linear @ np.transpose(to_xyz) / [0.9505, 1, 1.089]).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
 def test_colours_differ():
     colors = [default_color(i) for i in range(40)]
-    assert len(set(colors)) == 40
+    lab = _in_lab([*colors, "#d9d9d9", "#ffffff"])  # and from the background and from paper
+    apart = np.linalg.norm(lab[:, None] - lab, axis=2)
+    assert apart[~np.eye(len(lab), dtype=bool)].min() > 13
     assert ClassTable.from_codes(range(40)).rgb().shape == (40, 3)

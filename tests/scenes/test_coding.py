@@ -58,6 +58,34 @@ def test_codes_without_a_label_are_ignored():
     assert _code([0, 1], unlabelled=(0,), background=0).background == 255
 
 
+@given(crops, st.sets(st.sampled_from(CROPS), min_size=1))
+def test_names_without_a_label_are_ignored_and_the_others_keep_their_codes(names, dropped):
+    dropped &= set(names)
+    if dropped == set(names):
+        with pytest.raises(ValueError, match="missing values and what is unlabelled"):
+            _code(names, unlabelled=tuple(dropped))
+        return
+    whole, coding = _code(names), _code(names, unlabelled=tuple(dropped))
+    gone = np.isin(names, list(dropped))
+    assert (coding.codes[gone] == 255).all()
+    assert np.array_equal(coding.codes[~gone], whole.codes[~gone])
+    assert set(coding.classes.names) == set(names) - dropped
+    # with a table, whether that holds what is dropped or not
+    for table in (whole.classes, coding.classes):
+        again = _code(names, table, unlabelled=tuple(dropped))
+        assert np.array_equal(again.codes, coding.codes)
+        assert again.classes.names == coding.classes.names
+
+
+def test_unlabelled_names_must_be_classes():
+    with pytest.raises(
+        ValueError, match=r"names \['forrest'\].*only the classes \['oats', 'rye'\]"
+    ):
+        _code(["rye", "oats"], unlabelled=("forrest",))
+    table = ClassTable.from_codes([3, 5], ["rye", "oats"])
+    assert _code([3, 5, 3], table, unlabelled=("rye",)).codes.tolist() == [255, 5, 255]
+
+
 def test_a_table_names_what_is_unknown():
     table = ClassTable.from_codes([3, 5], ["rye", "oats"])
     assert _code(["oats", " rye "], table).codes.tolist() == [5, 3]

@@ -53,6 +53,18 @@ def test_a_missing_band_is_an_error_that_names_both_sides():
         conform(scene, make_contract(("red", "swir")))
 
 
+def test_a_model_that_knows_no_band_names_takes_the_scenes_in_their_order():
+    scene = make_scene("EPSG:32633", 500_000, 5_300_000, 10)
+    unknown = (float("nan"), float("nan"))
+    three = make_contract(("band_1", "band_2", "band_3"), unknown)
+    with pytest.warns(ContractWarning, match=r"in their order, red, green, nir.*--model_bands"):
+        xr.testing.assert_identical(conform(scene, three), scene)
+    named = make_contract(("nir", "red"), unknown)
+    assert conform(scene, named)["band"].values.tolist() == ["nir", "red"]
+    with pytest.raises(ValueError, match=r"\['band_1', 'band_2'\] are missing"):
+        conform(scene, make_contract(("band_1", "band_2"), unknown))
+
+
 def test_another_pixel_size_warns_and_a_similar_one_does_not():
     scene = make_scene("EPSG:32633", 500_000, 5_300_000, 10.5)
     conform(scene, make_contract())

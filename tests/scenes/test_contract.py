@@ -91,12 +91,52 @@ def test_normalize_follows_its_definition_and_is_one_function_everywhere(dtype):
     law()
 
 
-def test_normalize_takes_batches():
-    contract = _contract()
+@pytest.mark.parametrize("kind", ["percentile", "patch_percentile"])
+def test_normalize_takes_batches(kind):
+    contract = _contract(kind=kind)
     batch = np.random.default_rng(0).integers(0, 10000, (4, 3, 5, 6), np.uint16)
     together = normalize(batch, contract)
     for image, result in zip(batch, together, strict=True):
         assert np.array_equal(normalize(image, contract), result)
+
+
+def test_a_patch_can_be_normalised_by_its_own_percentiles():
+    torch = pytest.importorskip("torch")
+
+    @given(
+        st.sampled_from(DTYPES).flatmap(_numbers),
+        st.sampled_from(["any", "all"]),
+        st.sampled_from([None, 0.0, 7.0]),
+    )
+    @settings(max_examples=100, deadline=None)
+    def law(values, rule, nodata):
+        contract = _contract(len(values), kind="patch_percentile", rule=rule, nodata=nodata)
+        ours = normalize(values, contract)
+        assert ours.dtype == np.float32
+        single = ~np.isfinite(values) | (False if nodata is None else values == nodata)
+        missing = single.any(0) if rule == "any" else single
+        for band, plane in enumerate(values.astype(np.float32)):
+            lost = missing if rule == "any" else missing[band]
+            upper = np.percentile(plane[~lost], 99) if not lost.all() else 0
+            expected = np.clip(plane / upper, 0, 1) if upper > 0 else np.zeros_like(plane)
+            np.testing.assert_allclose(ours[band], np.where(lost, 0, expected), rtol=1e-5)
+        tensor = normalize(torch.from_numpy(values), contract)
+        assert np.array_equal(tensor.numpy(), ours)
+
+    law()
+
+
+def test_the_percentiles_of_a_patch_are_of_its_stored_numbers():
+    contract = _contract(kind="patch_percentile")
+    values = np.random.default_rng(0).integers(1, 9000, (3, 8, 8)).astype(np.uint16)
+    other = replace(contract, scale=(1.0,) * 3, offset=(5.0,) * 3)
+    assert np.array_equal(normalize(values, contract), normalize(values, other))
+
+
+def test_a_lazy_scene_has_no_patches_to_normalise_by():
+    values = da.ones((3, 8, 8), chunks=4, dtype=np.uint16)
+    with pytest.raises(ValueError, match=r"'patch_percentile' takes patches.*predict\(\)"):
+        normalize(values, _contract(kind="patch_percentile"))
 
 
 def test_scaling_does_not_change_what_the_network_sees():

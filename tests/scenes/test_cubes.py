@@ -117,7 +117,7 @@ def test_series_without_dates_and_scenes_are_refused(scenes, paths):
     cube = open_cube(scenes, DAYS)
     with pytest.raises(ValueError, match="no dates along time"):
         scenes_of(cube.drop_vars("time"))
-    with pytest.raises(ValueError, match="time series has time, band, y"):
+    with pytest.raises(ValueError, match=r"one scene already.*open_cube\("):
         open_cube(scenes[0])
     with pytest.raises(ValueError, match="one file, which has no dates"):
         open_cube(paths[0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import tyro
 
 from seg4eo_xr.scenes.label_options import LabelOptions
 
@@ -13,7 +14,7 @@ from seg4eo_xr.scenes.label_options import LabelOptions
         ({"ignore_border": -1}, ValueError, "ignore_border counts pixels.*-1"),
         ({"overlap": "top"}, ValueError, "overlap must be one of last, first.*'top'"),
         ({"warp_resampling": "cubic"}, ValueError, "one of nearest, mode.*'cubic'"),
-        ({"unlabelled": 7}, TypeError, r"tuple of codes, as \(0,\), got 7"),
+        ({"unlabelled": 7}, TypeError, r"tuple of codes, as \(0,\), or of names, got 7"),
     ],
 )
 def test_impossible_options_are_refused(changes, kind, message):
@@ -24,4 +25,20 @@ def test_impossible_options_are_refused(changes, kind, message):
 def test_every_code_without_a_label():
     options = LabelOptions(unlabelled=[0, 9])
     assert options.no_label == {0, 9, 255}
-    assert hash(options) == hash(LabelOptions(unlabelled=(0, 9)))
+    assert hash(options) == hash(LabelOptions(unlabelled=("0", 9)))
+
+
+def test_names_get_the_codes_of_their_classes():
+    named = LabelOptions(unlabelled=("forest", 4, "sea ice"))
+    coded = named.with_codes({"forest": 7, "sea ice": -2, "crop": 1}, "the labels")
+    assert coded == LabelOptions(unlabelled=(7, 4, -2))
+    assert coded.with_codes({}, "the labels") == coded
+    with pytest.raises(ValueError, match=r"\['sea ice'\], but x have only the classes \['forest'"):
+        named.with_codes({"forest": 7}, "x")
+    with pytest.raises(ValueError, match=r"no class table.*\(--classes\)"):
+        named.no_label  # noqa: B018
+
+
+def test_the_command_line_gives_codes_and_names():
+    given = tyro.cli(LabelOptions, args=["--unlabelled", "0", "forest"])
+    assert given == LabelOptions(unlabelled=(0, "forest"))

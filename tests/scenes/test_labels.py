@@ -83,6 +83,13 @@ class TestRasters:
         with pytest.raises(ValueError, match=r"100255.*renumber"):
             open_labels((LABELS.astype("int32") + 100000).chunk()).compute()
 
+    def test_a_raster_has_no_column(self, tmp_path):
+        LABELS.rio.to_raster(tmp_path / "labels.tif")
+        with pytest.raises(ValueError, match=r"column.*labels\.tif' is a raster: leave"):
+            open_labels(tmp_path / "labels.tif", like=SCENE, column="class")
+        with pytest.raises(FileNotFoundError, match=r"label raster .*none\.tif' does not exist"):
+            open_labels(tmp_path / "none.tif", like=SCENE)
+
     def test_labels_are_one_band(self):
         with pytest.raises(ValueError, match=r"10 bands.*swapped"):
             open_labels(SCENE)
@@ -96,8 +103,10 @@ class TestRasters:
             (LABELS.assign_coords(x=LABELS.x + 3), "different transforms"),
         ],
     )
-    def test_grids_must_agree(self, other, word, tmp_path):
-        with pytest.raises(ValueError, match=rf"{word}.*the scene is 60 × 80 px"):
+    def test_grids_must_agree(self, other, word):
+        with pytest.raises(
+            ValueError, match=rf"{word}.*the scene is 60 × 80 px.*warp=True\) \(--warp\)"
+        ):
             open_labels(other, like=SCENE)
         with pytest.raises(ValueError, match="no CRS"):
             open_labels(other.drop_vars("spatial_ref"))
@@ -146,7 +155,7 @@ class TestVectors:
         assert labels.data.name == open_labels(fields, like=scene).data.name
         assert pickle.loads(pickle.dumps(labels)).identical(labels.compute())
 
-    def test_what_cannot_be_burned_is_refused(self, fields, tmp_path):
+    def test_what_cannot_be_burned_is_refused(self, fields):
         with pytest.raises(ValueError, match="like="):
             open_labels(fields)
         with pytest.raises(ValueError, match=r"no column 'kind'.*'crop', 'code'"):
@@ -155,7 +164,7 @@ class TestVectors:
             open_labels(fields.set_crs(None, allow_override=True), like=SCENE)
         with pytest.raises(ValueError, match=r"(?s)do not overlap.*EPSG:32633"):
             open_labels(fields.translate(1e5).to_frame("geometry"), like=SCENE)
-        with pytest.raises(ValueError, match="no geometry"):
+        with pytest.raises(ValueError, match=r"no geometry.*\(--layer\)"):
             open_labels(fields.iloc[:0], like=SCENE)
         with pytest.raises(ValueError, match="fractions"):
             open_labels(fields.assign(code=1.5), like=SCENE, column="code")
@@ -163,17 +172,6 @@ class TestVectors:
             open_labels(fields.iloc[3:], like=SCENE, column="crop")
         with pytest.raises(TypeError, match="list"):
             open_labels([1, 2])
-
-    def test_files_that_cannot_be_read_are_refused(self, fields, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"none\.gpkg"):
-            open_labels(tmp_path / "none.gpkg", like=SCENE)
-        for name in ("text.gpkg", "text.parquet"):
-            (tmp_path / name).write_text("no vector at all")
-            with pytest.raises(OSError, match=rf"{name}.*vector data"):
-                open_labels(tmp_path / name, like=SCENE)
-        fields.to_file(tmp_path / "fields.gpkg", layer="fields")
-        with pytest.raises(OSError, match=r"fields\.gpkg.*wheat"):
-            open_labels(tmp_path / "fields.gpkg", like=SCENE, layer="wheat")
 
 
 @real_data
@@ -254,6 +252,15 @@ class TestClasses:
         labels = open_labels(LABELS, like=SCENE, unlabelled=(0, 2))
         assert np.array_equal(labels, LABELS.where(~LABELS.isin([0, 2]), 255))
         assert set(ClassTable.from_attrs(labels.attrs).codes).isdisjoint({0, 2})
+
+    def test_names_without_a_label_leave_them_too(self):
+        table = ClassTable.from_attrs(LABELS.attrs)
+        expected = open_labels(LABELS, like=SCENE, unlabelled=(table.codes[1],))
+        for source, classes in ((LABELS, None), (LABELS.drop_attrs(deep=False), table)):
+            given = {"like": SCENE, "classes": classes, "unlabelled": (table.names[1],)}
+            assert np.array_equal(open_labels(source, **given), expected)
+        with pytest.raises(ValueError, match=r"\(--unlabelled\) names \['fog'\].*no class table"):
+            open_labels(LABELS.drop_attrs(deep=False), unlabelled=("fog",))
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
     def test_codes_outside_a_given_table_are_named(self, dtype):

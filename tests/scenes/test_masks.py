@@ -109,9 +109,47 @@ def test_real_numbers_become_nan_and_integers_need_a_nodata_value(scene):
 
 def test_masks_that_do_not_fit_are_refused(scene):
     flags = _flags(scene)
-    with pytest.raises(ValueError, match="the mask does not cover"):
-        mask_scene(scene, flags[:20], [3])
+    away = place(flags.values, scene.rio.crs, scene.rio.transform() @ Affine.translation(99, 0))
+    with pytest.raises(ValueError, match=r"the mask do not overlap the scene.*EPSG:32633"):
+        mask_scene(scene, away, [3])
     with pytest.raises(ValueError, match="mask has 10 bands"):
         mask_scene(scene, scene, [3])
     with pytest.raises(ValueError, match="integers, got float32"):
         mask_scene(scene, flags.astype(np.float32), [3])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.int64])
+@pytest.mark.parametrize("nodata", [None, 0])
+def test_what_lies_outside_the_mask_is_hidden(scene, dtype, nodata):
+    flags = _flags(scene)
+    hidden = mask_scene(scene, flags, [3, 8])
+    part = flags[5:30, 10:].astype(dtype)
+    if nodata is not None:  # which hides nothing by itself
+        part = part.rio.write_nodata(nodata)
+    bare = scene.drop_attrs(deep=False)
+    masks = mask_scene(scene, part, [3, 8]), mask_scene(bare.chunk(17), part, [3, 8], nodata=0)
+    for masked in masks:
+        assert np.array_equal(masked[:, 5:30, 10:], hidden[:, 5:30, 10:])
+        assert (masked.sum() - masked[:, 5:30, 10:].sum()) == 0
+    real = mask_scene(bare.astype(np.float32), part, [3, 8])
+    assert np.array_equal(np.isnan(real), masks[0] == 0)
+
+
+@pytest.mark.parametrize("bits", [(0,), (3,)])
+def test_bits_count_inside_a_smaller_mask(scene, bits):
+    flags, rule = _flags(scene).astype(np.uint16), Hidden(bits=bits)
+    inside = mask_scene(scene, flags[:20], rule)[:, :20]
+    assert np.array_equal(inside, mask_scene(scene, flags, rule)[:, :20])
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        (sentinel2_scl, r"function sentinel2_scl itself; call it, as in sentinel2_scl\(\)"),
+        (3, r"numbers of the mask.*got 3"),
+        (["cloud"], r"numbers of the mask.*sentinel2_scl\(\).*got \['cloud'\]"),
+    ],
+)
+def test_what_hides_nothing_is_told(scene, hidden, message):
+    with pytest.raises(TypeError, match=message):
+        mask_scene(scene, _flags(scene), hidden)

@@ -37,3 +37,20 @@ def test_what_is_selected_lazily_is_what_the_file_holds(path, bands, rows, cols,
         place = (slice(None),) * axis + (index,)
         lazy, whole = lazy[place], whole[place]
     np.testing.assert_array_equal(np.asarray(lazy), whole)
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [
+        ("/vsicurl/http://127.0.0.1:9/none.tif", "check the address and the network$"),
+        ("/vsis3/bucket/none.tif", r"check the address, the network.*AWS_S3_ENDPOINT"),
+    ],
+)
+def test_what_does_not_come_over_the_network_is_no_damaged_file(source, remedy):
+    nowhere = {"AWS_S3_ENDPOINT": "127.0.0.1:9", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+    with (
+        rasterio.Env(**nowhere, AWS_NO_SIGN_REQUEST="YES"),
+        pytest.raises(OSError, match=remedy) as caught,
+    ):
+        read_raster(source)
+    assert "truncated" not in str(caught.value)

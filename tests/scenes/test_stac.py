@@ -177,6 +177,18 @@ def test_files_tell_what_items_do_not(tmp_path):
     assert open_stac([item], bands=("B04",), nodata=9).rio.nodata == 9
 
 
+@pytest.mark.parametrize("form", [dict, pystac.Item.from_dict])
+def test_files_tell_what_items_of_no_collection_do_not(tmp_path, form):
+    lone = _item(tmp_path, "lone", "2021-06-03T10:10:00Z", described=False)
+    member = _item(tmp_path, "member", "2021-06-13T10:10:00Z", described=False)
+    del lone["collection"]
+    for items in ([form(lone)], [form(lone), form(member)]):
+        cube = open_stac(items, bands=("B04",))
+        assert (cube.dtype, cube.rio.nodata) == (np.uint16, 0)
+        for scene in cube:
+            assert np.array_equal(scene[0], _values([0, 0]))
+
+
 @pytest.mark.parametrize("described", [True, False])
 def test_bands_answer_to_common_names(tmp_path, described):
     item = _item(tmp_path, "named", "2021-06-03T10:10:00Z", described=described)
@@ -228,6 +240,9 @@ def test_what_is_no_stac_is_refused(items, tmp_path):
         open_stac(5)
     with pytest.raises(ValueError, match=r"B99.*assets are \['B04', 'B11', 'SCL'\]"):
         open_stac(items, bands=("B99",))
+    for grid in ({}, {"crs": CRS, "resolution": 10}):
+        with pytest.raises(ValueError, match=r"no bands \['B4'\].*did you mean 'B04'\?$"):
+            open_stac(items, bands=("B04", "B4"), **grid)
     with pytest.raises(ValueError, match="groupby must be one of"):
         open_stac(items, groupby="week")
 
@@ -236,3 +251,13 @@ def test_without_odc_stac_the_extra_is_named(items, monkeypatch):
     monkeypatch.setitem(sys.modules, "odc.stac", None)
     with pytest.raises(ImportError, match=r"seg4eo-xr\[stac\]"):
         open_stac(items)
+
+
+def test_items_without_projection_need_a_grid(tmp_path):
+    item = _item(tmp_path, "nowhere", "2021-06-03T10:10:00Z")
+    item["properties"].pop("proj:epsg")
+    for asset in item["assets"].values():
+        del asset["proj:shape"], asset["proj:transform"]
+    with pytest.raises(ValueError, match=r"projection metadata need crs= and resolution="):
+        open_stac(item, bands=("B04",))
+    assert open_stac(item, bands=("B04",), crs=CRS, resolution=10).rio.crs == CRS
