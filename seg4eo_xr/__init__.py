@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from seg4eo_xr.maps.cog import verify_cog, write_cog
     from seg4eo_xr.maps.store import open_map, write_zarr
     from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from seg4eo_xr.models.hints import CheckpointHints
     from seg4eo_xr.models.zoo import build_model, list_encoders, list_models
     from seg4eo_xr.patches.batch import BatchResult, extract_batch
+    from seg4eo_xr.patches.dataset import PatchDataset
     from seg4eo_xr.patches.exporting import export_patches
     from seg4eo_xr.patches.extract import LeakageWarning, extract_patches
     from seg4eo_xr.patches.importing import UnmatchedWarning, import_patches
@@ -48,19 +50,26 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.stac import StacOptions, open_stac
     from seg4eo_xr.scenes.statistics import band_statistics, class_counts
     from seg4eo_xr.training.config import TrainConfig
-    from seg4eo_xr.training.fit import TrainingRun, train
+    from seg4eo_xr.training.crossvalidate import cross_validate
+    from seg4eo_xr.training.crossvalidation import CrossValidation
+    from seg4eo_xr.training.fit import train
+    from seg4eo_xr.training.folds import FoldOptions
+    from seg4eo_xr.training.run import TrainingRun
 
 __version__ = "0.1.0"
 
 _HOME = {
     "BatchResult": "patches.batch",
     "Checkpoint": "models.checkpoint",
+    "CheckpointHints": "models.hints",
     "ClassTable": "scenes.classes",
     "ColumnSplit": "geometry.splits",
     "Contract": "scenes.contract",
     "ContractWarning": "scenes.conform",
+    "CrossValidation": "training.crossvalidation",
     "Evaluation": "evaluation.confusion",
     "ExtractOptions": "patches.options",
+    "FoldOptions": "training.folds",
     "LabelOptions": "scenes.label_options",
     "LabelWarning": "scenes.label_options",
     "LeakageReport": "geometry.leakage",
@@ -68,6 +77,7 @@ _HOME = {
     "Normalization": "scenes.contract",
     "OffsetWarning": "scenes.harmonize",
     "Pairs": "patches.pairs",
+    "PatchDataset": "patches.dataset",
     "PatchStore": "patches.store",
     "PatchStream": "patches.stream",
     "PredictOptions": "inference.options",
@@ -78,13 +88,14 @@ _HOME = {
     "SpatialSplit": "geometry.splits",
     "StacOptions": "scenes.stac",
     "TrainConfig": "training.config",
-    "TrainingRun": "training.fit",
+    "TrainingRun": "training.run",
     "UnmatchedWarning": "patches.importing",
     "band_statistics": "scenes.statistics",
     "build_model": "models.zoo",
     "class_counts": "scenes.statistics",
     "common_classes": "scenes.coding",
     "composite": "scenes.composites",
+    "cross_validate": "training.crossvalidate",
     "evaluate": "evaluation.confusion",
     "export_patches": "patches.exporting",
     "extract_batch": "patches.batch",
@@ -121,12 +132,15 @@ _HOME = {
 __all__ = [
     "BatchResult",
     "Checkpoint",
+    "CheckpointHints",
     "ClassTable",
     "ColumnSplit",
     "Contract",
     "ContractWarning",
+    "CrossValidation",
     "Evaluation",
     "ExtractOptions",
+    "FoldOptions",
     "LabelOptions",
     "LabelWarning",
     "LeakageReport",
@@ -134,6 +148,7 @@ __all__ = [
     "Normalization",
     "OffsetWarning",
     "Pairs",
+    "PatchDataset",
     "PatchStore",
     "PatchStream",
     "PredictOptions",
@@ -151,6 +166,7 @@ __all__ = [
     "class_counts",
     "common_classes",
     "composite",
+    "cross_validate",
     "evaluate",
     "export_patches",
     "extract_batch",

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,16 +14,8 @@ KEYS = ["benchmark", "case", "measure", "value", "unit"]
 
 @pytest.mark.slow
 def test_a_quick_comparison_of_predictions_prints_json_lines_with_the_ratios_last() -> None:
-    command = [sys.executable, str(BENCHMARKS / "predict.py"), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert all(list(line) == KEYS for line in lines)
-    assert {line["benchmark"] for line in lines} == {"predict"}
-
+    lines = lines_of("predict")
     measures = [line["measure"] for line in lines]
-    is_ratio = ["/" in measure for measure in measures]
-    assert is_ratio == sorted(is_ratio)
     assert {"ours/floor", "ours/scripts"} <= set(measures)
     assert "ours/monai" in measures or "skipped" in measures
     assert all(line["value"] > 0 for line in lines if line["measure"] != "skipped")
@@ -33,16 +26,8 @@ def test_a_quick_comparison_of_predictions_prints_json_lines_with_the_ratios_las
 
 @pytest.mark.slow
 def test_a_quick_comparison_of_extractions_prints_json_lines_with_the_ratios_last() -> None:
-    command = [sys.executable, str(BENCHMARKS / "extract.py"), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert all(list(line) == KEYS for line in lines)
-    assert {line["benchmark"] for line in lines} == {"extract"}
-
+    lines = lines_of("extract")
     measures = [line["measure"] for line in lines]
-    is_ratio = ["/" in measure for measure in measures]
-    assert is_ratio == sorted(is_ratio)
     assert {"scripts/ours", "ours/floor"} <= set(measures)
     assert all(line["value"] > 0 for line in lines if line["unit"])
 
@@ -50,3 +35,35 @@ def test_a_quick_comparison_of_extractions_prints_json_lines_with_the_ratios_las
     assert {
         f"{name}, deflate" for name in ("baseline", "read", "ours", "write", "scripts")
     } <= cases
+
+
+@pytest.mark.slow
+def test_a_quick_comparison_of_readers_prints_json_lines_with_the_ratios_last() -> None:
+    lines = lines_of("stream")
+    ratios = {line["measure"] for line in lines if line["measure"].startswith("ours/")}
+    assert {"ours/rasterio", "ours/preadv", "ours/zarr_python"} <= ratios
+    assert "ours/xbatcher" in ratios or "skipped" in {line["measure"] for line in lines}
+    assert all(line["value"] > 0 for line in lines if line["unit"])
+    cases = {line["case"] for line in lines if line["measure"] == "rate"}
+    assert {"rasterio, 0 workers", "rasterio, 2 workers"} <= cases
+
+
+@pytest.mark.slow
+def test_a_quick_comparison_of_trainings_prints_json_lines_with_the_ratios_last() -> None:
+    lines = lines_of("train_step")
+    assert {"ours/bare"} <= {line["measure"] for line in lines}
+    assert all(line["value"] > 0 for line in lines)
+
+
+def lines_of(benchmark: str) -> list[dict[str, Any]]:
+    """Lines of a quick run, ratios last."""
+    command = [sys.executable, str(BENCHMARKS / f"{benchmark}.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(list(line) == KEYS for line in lines)
+    assert {line["benchmark"] for line in lines} == {benchmark}
+    measures = [line["measure"] for line in lines]
+    is_ratio = ["/" in measure for measure in measures]
+    assert is_ratio == sorted(is_ratio)
+    return lines

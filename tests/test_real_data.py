@@ -1,6 +1,8 @@
 """The command-line chain on real imagery, which lies beside the checkout if at all."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +74,17 @@ def test_drone_imagery_with_polygons_of_another_crs(tmp_path):
         assert report["pixels"] == scene.width * scene.height
         buildings = np.count_nonzero(mask.read(1))
     assert np.sum(report["confusion_matrix"][1]) == buildings
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_network_finds_buildings_as_well_as_a_random_forest():
+    script = Path(__file__).parents[1] / "benchmarks" / "quality.py"
+    command = [sys.executable, script, "--quick", "--data", DATA / "kampala_oam_buildings"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    iou = {line["case"]: line["value"] for line in lines if line["measure"] == "iou_buildings"}
+    assert set(iou) == {"network", "random forest"}
+    assert lines[-1]["measure"] == "network/random_forest"
+    assert iou["network"] > 0.2

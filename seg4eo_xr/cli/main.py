@@ -19,8 +19,9 @@ from tyro.conf import subcommand
 from seg4eo_xr import __version__
 from seg4eo_xr.cli.command import Command, PartlyFailedError
 from seg4eo_xr.cli.extracting import ExtractBatch, ExtractSingle
-from seg4eo_xr.cli.modelling import Demo, Evaluate, Models, Predict, Train
+from seg4eo_xr.cli.modelling import Demo, Evaluate, Models, Predict
 from seg4eo_xr.cli.stores import Export, Import, Info, Visualize
+from seg4eo_xr.cli.training import CrossValidate, Train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ COMMANDS: dict[str, type[Command]] = {
     "import": Import,
     "export": Export,
     "train": Train,
+    "cross-validate": CrossValidate,
     "predict": Predict,
     "evaluate": Evaluate,
     "models": Models,
@@ -64,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"seg4eo-xr {__version__}")
         return 0
-    command = _parse(words)
     if debug:
-        command.run()
+        _parse(words).run()
         return 0
     try:
+        command = _parse(words)
         with _plain_warnings():
             command.run()
         sys.stdout.flush()
@@ -79,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = [f"error: {error}", *getattr(error, "__notes__", ())]
         print("\n".join(told), file=sys.stderr)
         return 1 if isinstance(error, PartlyFailedError) else 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print("\n".join(["interrupted", *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
         return 130
     return 0
 

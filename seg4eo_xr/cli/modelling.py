@@ -1,4 +1,4 @@
-"""Training, prediction and evaluation as commands."""
+"""Prediction and evaluation as commands, the networks there are, and a first try."""
 
 from __future__ import annotations
 
@@ -9,34 +9,9 @@ from tyro.conf import OmitArgPrefixes
 
 from seg4eo_xr.cli.command import Flag, one_or_many
 from seg4eo_xr.inference.options import PredictOptions
+from seg4eo_xr.models.hints import CheckpointHints
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.scene_options import SceneOptions
-from seg4eo_xr.training.config import TrainConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train a network on a patch store.
-
-    Example: seg4eo-xr train --dataset_root patches.zarr --model unet --encoder_name resnet18
-    --no_pretrained --epochs 5 --save_dir run
-    """
-
-    dataset_root: str
-    """The patch store."""
-    save_dir: Path
-    """Folder for the checkpoints and the log."""
-    overwrite: Flag = False
-    """Replace another run in save_dir."""
-    training: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
-    """How to train."""
-
-    def run(self) -> None:
-        """Train, and say where the best checkpoints are."""
-        from seg4eo_xr.training.fit import train
-
-        run = train(self.dataset_root, self.save_dir, self.training, overwrite=self.overwrite)
-        print(run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +36,22 @@ class Predict:
     """How the scene is opened."""
     windows: OmitArgPrefixes[PredictOptions] = field(default_factory=PredictOptions)
     """How to predict."""
+    hints: OmitArgPrefixes[CheckpointHints] = field(default_factory=CheckpointHints)
+    """What a checkpoint of SemanticSeg4EO does not say."""
 
     def run(self) -> None:
         """Write the map and say where it is."""
         from seg4eo_xr.inference.predict import predict
         from seg4eo_xr.maps.cog import write_cog
         from seg4eo_xr.maps.store import write_zarr
+        from seg4eo_xr.models.checkpoint import load_checkpoint
         from seg4eo_xr.progress import progress_bar
         from seg4eo_xr.scenes.open import open_scene
 
         if self.output.suffix not in (".tif", ".tiff", ".zarr"):
             raise ValueError(f"--output must end in .tif, .tiff or .zarr, got {self.output}")
         scene = open_scene(one_or_many(self.input), options=self.scene)
-        result = predict(scene, self.model, self.windows)
+        result = predict(scene, load_checkpoint(self.model, self.hints), self.windows)
         written = [self.output]
         with progress_bar("predicting"):
             if self.output.suffix == ".zarr":

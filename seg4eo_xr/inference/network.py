@@ -82,19 +82,6 @@ class Network:
         """Name of the device to run on, as this machine has it."""
         return resolve_device(self.device)
 
-    def require_window(self, side: int) -> None:
-        """Raise a ValueError if the network cannot take windows of that side, in pixels."""
-        check = getattr(self.module, "check_input_shape", None)
-        if check is None:
-            return
-        try:
-            check(torch.empty((1, 1, side, side), device="meta"))
-        except RuntimeError as error:
-            raise ValueError(
-                f"the network cannot take windows of {side} px: {error}; "
-                "choose a patch_size that is a multiple of 32"
-            ) from error
-
     def probabilities(self, batch: torch.Tensor) -> torch.Tensor:
         """Run one batch.
 

@@ -133,7 +133,6 @@ def make_runner(
     network = Network.from_checkpoint(
         checkpoint, precision=options.precision, device=options.device
     )
-    network.require_window(side)
     return WindowRunner(
         network=network,
         contract=checkpoint.contract,

@@ -7,19 +7,22 @@ any code that the file might hold.
 from __future__ import annotations
 
 import os
-import pickle
 import uuid
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
+from seg4eo_xr.models.files import kind_of, listed, misfits, read_weights, tensors_of
 from seg4eo_xr.models.zoo import ModelSpec, build_model
+from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.contract import Contract
+
+if TYPE_CHECKING:
+    from seg4eo_xr.models.hints import CheckpointHints
 
 Mode = Literal["binary", "multiclass"]
 
@@ -103,15 +106,16 @@ class Checkpoint:
         ValueError
             If the weights are not exactly those of the architecture.
         """
-        network = build_model(self.spec)
-        try:
-            network.load_state_dict(dict(self.state_dict), strict=True)
-        except RuntimeError as error:
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+            network = build_model(self.spec)
+        wrong = misfits(network.state_dict(), self.state_dict)
+        if wrong:
             raise ValueError(
                 f"the checkpoint's weights are not those of model {self.spec.model!r} with encoder "
                 f"{self.spec.encoder_name!r}, {self.spec.in_channels} bands and "
-                f"{self.spec.out_channels} outputs: {error}"
-            ) from error
+                f"{self.spec.out_channels} outputs: {listed(wrong)}"
+            )
+        network.load_state_dict(dict(self.state_dict))
         return network.eval()
 
 
@@ -137,9 +141,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
         "architecture": asdict(checkpoint.spec),
         "mode": checkpoint.mode,
         "patch_size": int(checkpoint.patch_size),
-        "contract": _plain(checkpoint.contract.to_dict()),
-        "config": _plain(checkpoint.config),
-        "performance_metrics": _plain(checkpoint.metrics),
+        "contract": plain(checkpoint.contract.to_dict()),
+        "config": plain(checkpoint.config),
+        "performance_metrics": plain(checkpoint.metrics),
     }
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -154,13 +158,23 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
     return path
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(
+    path: str | Path, hints: CheckpointHints | None = None, **changes: Any
+) -> Checkpoint:
     """Read a checkpoint; no code that the file might hold is run.
+
+    Besides our own, the files of SemanticSeg4EO and plain weights are read. Their architecture,
+    encoder, bands and classes are found from what they say, and from the names and shapes of their
+    weights; they predict with that tool's normalisation, ``patch_percentile``.
 
     Parameters
     ----------
     path
-        A file that `save_checkpoint` wrote.
+        A file that `save_checkpoint` wrote, or one of weights.
+    hints
+        What the file does not say.
+    **changes
+        Fields of `CheckpointHints` to set, as ``encoder_name="resnet50"``.
 
     Returns
     -------
@@ -172,79 +186,63 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no checkpoint, is damaged, or holds more than tensors and plain values.
+        If the file is no checkpoint, is damaged, or holds more than tensors and plain values; if
+        no network has exactly these weights (the names that do not fit are listed); or if hints are
+        given for a file that says all itself.
     """
+    from seg4eo_xr.models.hints import CheckpointHints
+    from seg4eo_xr.models.old_checkpoints import old_checkpoint
+
+    hints = with_changes(hints or CheckpointHints(), changes)
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file {path}; {_REMEDY}")
-    content = _read(path)
+    content = read_weights(path, _REMEDY)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is no checkpoint: it holds {_kind(content)}; {_REMEDY}")
-    missing = [key for key in _KEYS if key not in content]
-    if missing:
-        raise ValueError(f"{path} is no checkpoint of seg4eo_xr: {missing} are missing; {_REMEDY}")
+        raise ValueError(f"{path} is no checkpoint: it holds {kind_of(content)}; {_REMEDY}")
+    try:
+        if "format_version" not in content:
+            return old_checkpoint(content, hints)
+        if hints.given():
+            raise ValueError(
+                f"it says itself what it is; leave out {', '.join(hints.given())}, or rename the "
+                "scene's bands with --band_names"
+            )
+        return _own_checkpoint(content)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is no checkpoint to predict with: {error}; {_REMEDY}") from error
+
+
+def _own_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     if content["format_version"] != FORMAT_VERSION:
         raise ValueError(
-            f"{path} has checkpoint format {content['format_version']!r}, this version reads "
-            f"{FORMAT_VERSION}; update seg4eo_xr, or train again"
+            f"it has format {content['format_version']!r}, this version reads {FORMAT_VERSION}; "
+            "update seg4eo_xr, or train again"
         )
-    try:
-        return Checkpoint(
-            state_dict=_tensors(content["model_state_dict"]),
-            spec=ModelSpec(**content["architecture"]),
-            contract=Contract.from_dict(content["contract"]),
-            patch_size=int(content["patch_size"]),
-            mode=content["mode"],
-            config=dict(content["config"]),
-            metrics=dict(content["performance_metrics"]),
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no valid checkpoint: {error}; {_REMEDY}") from error
+    missing = [key for key in _KEYS if key not in content]
+    if missing:
+        raise ValueError(f"{missing} are missing")
+    return Checkpoint(
+        state_dict=tensors_of(content["model_state_dict"]),
+        spec=ModelSpec(**content["architecture"]),
+        contract=Contract.from_dict(content["contract"]),
+        patch_size=int(content["patch_size"]),
+        mode=content["mode"],
+        config=dict(content["config"]),
+        metrics=dict(content["performance_metrics"]),
+    )
 
 
-def _read(path: Path) -> object:
-    # torch has written zip archives since 1.6; a cut file lacks the archive's directory at its end
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) is no checkpoint, or is cut off; {_REMEDY}, "
-            "or copy it again"
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors and plain values, so reading it could run code from "
-            f"the file: refused; {_REMEDY}"
-        ) from error
-    except OSError:
-        raise
-    except Exception as error:  # a damaged archive or pickle can raise anything
-        raise ValueError(f"{path} is damaged or no checkpoint ({error}); {_REMEDY}") from error
-
-
-def _tensors(mapping: object) -> dict[str, torch.Tensor]:
-    if not isinstance(mapping, Mapping):
-        raise TypeError(f"model_state_dict is {_kind(mapping)}")
-    wrong = [name for name, value in mapping.items() if not isinstance(value, torch.Tensor)]
-    if wrong:
-        raise TypeError(f"model_state_dict holds no tensor under {wrong[:3]}")
-    return dict(mapping)
-
-
-def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
-
-
-def _plain(value: Any) -> Any:
-    """Turn mappings, sequences, paths and NumPy values into what a safe reader accepts."""
-    if isinstance(value, np.ndarray | np.generic):
+def plain(value: Any) -> Any:
+    """Turn mappings, sequences, paths, arrays and tensors into what a safe reader accepts."""
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
         return value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"a checkpoint holds tensors and plain values, got {_kind(value)}: {value!r}")
+    raise TypeError(f"a checkpoint holds tensors and plain values, got {kind_of(value)}: {value!r}")

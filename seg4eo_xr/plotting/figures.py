@@ -1,18 +1,16 @@
-"""Figures, axes, legends and picture files."""
+"""Figures of rasters, their axes and legends."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.staging import commit, staging
+from seg4eo_xr.canvas import new_canvas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from os import PathLike
 
     import xarray as xr
     from matplotlib.axes import Axes
@@ -21,21 +19,6 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.classes import ClassTable
 
 _PANEL_INCHES = 4.6
-_DOTS_PER_INCH = 110
-
-
-def new_canvas(size: tuple[float, float], *, shown: bool) -> Figure:
-    """Make an empty figure of a size in inches: pyplot's own, or one for a file alone."""
-    if shown:
-        from matplotlib import pyplot
-
-        return pyplot.figure(figsize=size, layout="constrained")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def new_figure(
@@ -54,30 +37,6 @@ def new_figure(
     for unused in axes[panels:]:
         unused.remove()
     return figure, axes[:panels]
-
-
-def write_figure(figure: Figure, path: str | PathLike[str]) -> Path:
-    """Write a figure whole or not at all; what stands at `path` is replaced.
-
-    Raises
-    ------
-    FileNotFoundError, OSError
-        If the folder does not exist or cannot be written to.
-    ValueError
-        If matplotlib knows no format of that suffix.
-    """
-    path = Path(path)
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise ValueError(
-            f"cannot write a picture as {path}: its name must end in one of "
-            f"{', '.join(f'.{suffix}' for suffix in sorted(known))}; .png is a good choice"
-        )
-    with staging(path, overwrite=True) as folder:
-        unfinished = folder / f"picture{path.suffix}"
-        figure.savefig(unfinished, dpi=_DOTS_PER_INCH)
-        commit(unfinished, path)
-    return path
 
 
 def class_entries(tables: Iterable[ClassTable]) -> list[tuple[str, str]]:

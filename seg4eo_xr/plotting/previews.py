@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seg4eo_xr.plotting.figures import class_entries, draw_legend, new_figure, write_figure
+from seg4eo_xr.canvas import write_figure
+from seg4eo_xr.plotting.figures import class_entries, draw_legend, new_figure
 from seg4eo_xr.plotting.pixels import thinned
 from seg4eo_xr.plotting.rasters import plot_confidence, plot_map, plot_scene, table_of
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from seg4eo_xr.canvas import new_canvas, write_figure
 from seg4eo_xr.options import require_choice
 from seg4eo_xr.patches.report import patch_names
 from seg4eo_xr.patches.store import open_store
-from seg4eo_xr.plotting.figures import draw_legend, new_canvas, write_figure
+from seg4eo_xr.plotting.figures import draw_legend
 from seg4eo_xr.plotting.pixels import band_limits, choose_bands, class_colors, stretched
 from seg4eo_xr.scenes.contract import valid_mask
 

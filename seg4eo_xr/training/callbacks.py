@@ -5,100 +5,27 @@ from __future__ import annotations
 import csv
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 from tqdm.auto import tqdm
 
 from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
+from seg4eo_xr.patches.stream import PatchStream
 from seg4eo_xr.training.task import SegmentationTask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seg4eo_xr.training.folder import RunFolder
     from seg4eo_xr.training.task import Validation
 
 _BAR_SECONDS = 0.25
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """The folder of a training run and the files in it.
-
-    Parameters
-    ----------
-    save_dir
-        The folder.
-    """
-
-    save_dir: Path
-
-    @property
-    def best_loss_path(self) -> Path:
-        """Checkpoint of the epoch with the lowest validation loss."""
-        return self.save_dir / "model_best_loss.pth"
-
-    @property
-    def best_iou_path(self) -> Path:
-        """Checkpoint of the epoch with the highest validation mIoU."""
-        return self.save_dir / "model_best_iou.pth"
-
-    @property
-    def final_path(self) -> Path:
-        """Checkpoint of the last epoch."""
-        return self.save_dir / "model_final.pth"
-
-    @property
-    def log_path(self) -> Path:
-        """Table of the epochs, one row each."""
-        return self.save_dir / "model_training_log.csv"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of a run."""
-        return (self.best_loss_path, self.best_iou_path, self.final_path, self.log_path)
-
-    def require_free(self, *, overwrite: bool) -> None:
-        """Raise where the folder holds another run, or is no folder.
-
-        Raises
-        ------
-        FileExistsError
-            If there is another run that must not be overwritten.
-        NotADirectoryError
-            If it is a file.
-        """
-        if self.save_dir.exists() and not self.save_dir.is_dir():
-            raise NotADirectoryError(f"{self.save_dir} is a file; give a folder for the run")
-        found = [file.name for file in self.files if file.exists()]
-        if found and not overwrite:
-            raise FileExistsError(
-                f"{self.save_dir} holds another run ({', '.join(found)}); "
-                "give another folder, or replace that run: --overwrite (overwrite=True)"
-            )
-
-    def prepare(self) -> None:
-        """Make the folder, and remove the files of another run.
-
-        Raises
-        ------
-        OSError
-            If the folder cannot be written to.
-        """
-        try:
-            self.save_dir.mkdir(parents=True, exist_ok=True)
-            for file in self.files:
-                file.unlink(missing_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"cannot write the run to {self.save_dir} ({error.strerror}); "
-                "give a folder that can be written to"
-            ) from error
-
-
 class RunFiles(pl.Callback):
-    """Leave the checkpoints and the log of a run.
+    """Leave the checkpoints and the log of a run, and tell the loggers.
 
     Parameters
     ----------
@@ -106,20 +33,25 @@ class RunFiles(pl.Callback):
         Where; it exists.
     template
         A checkpoint of this training, to which weights and metrics are added.
-
-    Attributes
-    ----------
-    metrics
-        Those of the epoch with the highest mIoU, and the best of the run.
     """
 
     def __init__(self, folder: RunFolder, template: Checkpoint) -> None:
         self.folder = folder
         self.template = template
-        self.metrics: dict[str, Any] = {}
+        self._rows: list[dict[str, Any]] = []
         self._best_loss = math.inf
         self._best_iou = -math.inf
         self._rate = math.nan
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training has to know of the epochs before."""
+        best = {"best_loss": self._best_loss, "best_iou": self._best_iou}
+        return {"rows": self._rows, **best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict`; rows of the log that came later are forgotten."""
+        self._rows = list(state_dict["rows"])
+        self._best_loss, self._best_iou = state_dict["best_loss"], state_dict["best_iou"]
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -141,11 +73,9 @@ class RunFiles(pl.Callback):
         self._best_iou = max(self._best_iou, validation.scores.miou)
         metrics = self._metrics(validation, epoch)
         if better_loss:
-            self._save(task, metrics, self.folder.best_loss_path)
+            self._save(trainer, task, metrics, self.folder.best_loss_path)
         if better_iou:
-            self._save(task, metrics, self.folder.best_iou_path)
-            self.metrics = metrics
-        self.metrics |= {"best_val_loss": self._best_loss}
+            self._save(trainer, task, metrics, self.folder.best_iou_path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch to the log."""
@@ -160,18 +90,17 @@ class RunFiles(pl.Callback):
             **{f"iou_{name}": float(iou) for name, iou in ious},
             "learning_rate": self._rate,
         }
-        is_first = not self.folder.log_path.exists()
-        with self.folder.log_path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            if is_first:
-                writer.writerow(row)
-            writer.writerow(f"{n:.6g}" if isinstance(n, float) else n for n in row.values())
+        self._rows.append(row)
+        if trainer.is_global_zero:
+            self._write_log()
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the weights of the last epoch."""
         task = _task(pl_module)
         metrics = self._metrics(_validation(task), trainer.current_epoch)
-        self._save(task, metrics, self.folder.final_path)
+        self._save(trainer, task, metrics, self.folder.final_path)
 
     def _metrics(self, validation: Validation, epoch: int) -> dict[str, Any]:
         names = self.template.contract.classes.names
@@ -184,9 +113,22 @@ class RunFiles(pl.Callback):
             "best_val_iou": self._best_iou,
         }
 
-    def _save(self, task: SegmentationTask, metrics: dict[str, Any], path: Path) -> None:
-        weights = task.network.state_dict()
-        save_checkpoint(replace(self.template, state_dict=weights, metrics=metrics), path)
+    def _save(
+        self, trainer: pl.Trainer, task: SegmentationTask, metrics: dict[str, Any], path: Path
+    ) -> None:
+        if trainer.is_global_zero:
+            weights = task.network.state_dict()
+            save_checkpoint(replace(self.template, state_dict=weights, metrics=metrics), path)
+
+    def _write_log(self) -> None:
+        """Write the whole log: so a resumed run has no row of what it does again."""
+        part = self.folder.log_path.with_name(f".{self.folder.log_path.name}.part")
+        with part.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(self._rows[0])
+            for row in self._rows:
+                writer.writerow(f"{n:.6g}" if isinstance(n, float) else n for n in row.values())
+        part.replace(self.folder.log_path)
 
     def _require_earlier_epoch(self, validation: Validation, epoch: int) -> None:
         if not math.isfinite(self._best_loss):
@@ -215,8 +157,16 @@ class TrainingBar(pl.Callback):
         self._next_look = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the bar."""
-        self._bar = tqdm(total=self.epochs * self.batches, unit="batch", dynamic_ncols=True)
+        """Draw the bar, with what a resumed training has done already."""
+        epochs, steps = divmod(trainer.global_step, _task(pl_module).steps_per_epoch)
+        self._bar = tqdm(
+            total=self.epochs * self.batches,
+            initial=epochs * self.batches + steps,
+            unit="batch",
+            dynamic_ncols=True,
+            disable=not trainer.is_global_zero,
+        )
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Name the epoch."""
@@ -229,7 +179,7 @@ class TrainingBar(pl.Callback):
         """Advance, and look at the loss now and then: on an accelerator each look waits for it."""
         if time.monotonic() > self._next_look:
             self._next_look = time.monotonic() + _BAR_SECONDS
-            self._show(loss=f"{_task(pl_module).train_loss:.3f}")
+            self._show(loss=f"{_task(pl_module).running_loss:.3f}")
         self._bar.update(1)
 
     def on_validation_batch_end(self, *_: Any) -> None:
@@ -256,20 +206,13 @@ class TrainingBar(pl.Callback):
 
 
 class ReadingOrder(pl.Callback):
-    """Tell the training stream which epoch it is, since its order depends on it.
-
-    Parameters
-    ----------
-    stream
-        Has a method ``set_epoch``.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
+    """Tell the training stream which epoch it is, since its order depends on it."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Set the epoch, before the stream is read."""
-        self.stream.set_epoch(trainer.current_epoch)
+        stream = trainer.train_dataloader
+        assert isinstance(stream, PatchStream)
+        stream.set_epoch(trainer.current_epoch)
 
 
 def _task(module: pl.LightningModule) -> SegmentationTask:

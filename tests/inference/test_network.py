@@ -54,14 +54,6 @@ def test_a_pickled_network_is_the_same_to_dask_and_answers_the_same():
     assert torch.equal(copy.probabilities(batch), network.probabilities(batch))
 
 
-def test_windows_that_a_network_cannot_take_are_refused_without_a_run():
-    module = build_model(ModelSpec("fpn", "resnet18", 2, 3))
-    network = Network(module, token="t", binary=False)
-    network.require_window(64)
-    with pytest.raises(ValueError, match=r"100 px.*multiple of 32"):
-        network.require_window(100)
-
-
 def test_a_network_that_changes_the_size_is_refused():
     network = Network(torch.nn.MaxPool2d(2), token="pool", binary=False)
     with pytest.raises(ValueError, match="one number a class for every pixel"):

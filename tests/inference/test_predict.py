@@ -160,3 +160,47 @@ def test_options_that_do_not_fit_are_refused_before_anything_runs(
 def test_an_unknown_option_is_refused(scene, checkpoint):
     with pytest.raises(TypeError, match="overlapp"):
         seg.predict(scene, checkpoint, overlapp=3)
+
+
+def test_windows_of_any_size_run(scene, checkpoint):
+    result = scene.seg4eo.predict(checkpoint, patch_size=50).compute()
+    missing = (scene == 0).any("band").values
+    assert (np.isnan(result["confidence"].values) == missing).all()
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory) -> seg.Checkpoint:
+    """Weights of the old tool's kind."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_model(ModelSpec("unet", "resnet18", 3, 4))
+    path = tmp_path_factory.mktemp("old") / "model_best_iou.pth"
+    torch.save({"model_state_dict": network.state_dict(), "val_iou": np.float64(0.5)}, path)
+    return seg.load_checkpoint(path, training_patch_size=64)
+
+
+@pytest.mark.filterwarnings("ignore::seg4eo_xr.scenes.conform.ContractWarning")
+def test_an_old_checkpoint_sees_each_window_divided_by_its_own_percentiles(old):
+    scene = synthetic_sentinel2((64, 64), seed=3, nodata_wedge=False)[0].isel(band=[0, 1, 2])
+    result = scene.seg4eo.predict(old, probabilities=True, overlap=0, batch_size=1, device="cpu")
+    image = scene.values.astype(np.float32)
+    upper = np.percentile(image, 99, axis=(1, 2), keepdims=True)
+    with torch.inference_mode():
+        logits = old.build()(torch.from_numpy(np.clip(image / upper, 0, 1))[None])
+    expected = logits.softmax(1)[0].numpy()
+    np.testing.assert_allclose(result["probabilities"].values, expected, atol=1e-4)
+
+
+def test_an_old_checkpoint_says_which_bands_it_takes(old):
+    scene = synthetic_sentinel2((64, 64), seed=3)[0].isel(band=[3, 4, 5])
+    with pytest.warns(ContractWarning, match="in their order, B05, B06, B07"):
+        scene.seg4eo.predict(old)
+
+
+@pytest.mark.filterwarnings("ignore::seg4eo_xr.scenes.conform.ContractWarning")
+def test_an_old_checkpoints_map_does_not_depend_on_chunking(old, scene):
+    one, other = (
+        scene.seg4eo.predict(old, windows_per_chunk=count, device="cpu").compute()
+        for count in (1, 4)
+    )
+    xr.testing.assert_identical(one, other)

@@ -69,6 +69,12 @@ def test_a_checkpoint_carries_all_that_prediction_needs(
         assert torch.equal(checkpoint.build()(image), found.build()(image))
 
 
+def test_building_leaves_the_callers_random_numbers_alone(checkpoint: Checkpoint) -> None:
+    before = torch.random.get_rng_state()
+    checkpoint.build()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_the_network_comes_ready_to_predict(saved: Path) -> None:
     network = load_checkpoint(saved).build()
     assert not any(part.training for part in network.modules())
@@ -181,7 +187,9 @@ def some_zip() -> bytes:
         (b"a text file\n", "no checkpoint"),
         (some_zip(), "damaged or no checkpoint"),
         (archive_of([1, 2, 3]), "holds a list"),
-        (archive_of({"weights": torch.zeros(2)}), "are missing"),
+        (archive_of({"weights": torch.zeros(2)}), "no convolution"),
+        (archive_of({"epoch": 3}), "no tensor under"),
+        (archive_of({"format_version": 1}), "are missing"),
         (archive_of(torch.zeros(3)), "holds a Tensor"),
     ],
 )
@@ -233,6 +241,44 @@ def test_weights_are_loaded_wholly_or_not_at_all(checkpoint: Checkpoint) -> None
     weights.pop("segmentation_head.0.weight")
     with pytest.raises(ValueError, match=r"not those of model 'unet'.*resnet18"):
         dataclasses.replace(checkpoint, state_dict=weights).build()
+
+
+def test_weights_that_do_not_fit_are_listed(checkpoint: Checkpoint) -> None:
+    weights = dict(checkpoint.state_dict)
+    weights["segmentation_head.0.bias"] = torch.zeros(2)
+    weights["stowaway"] = weights.pop("encoder.bn1.bias")
+    said = (
+        r"encoder\.bn1\.bias is missing; stowaway is unknown; "
+        r"segmentation_head\.0\.bias has the shape \(2,\), not \(1,\)"
+    )
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(checkpoint, state_dict=weights).build()
+
+
+def test_a_checkpoint_of_before_there_was_dropout_loads(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    del content["architecture"]["dropout_rate"]
+    torch.save(content, saved)
+    assert load_checkpoint(saved).spec.dropout_rate == 0
+
+
+def test_hints_for_a_file_that_says_all_itself_are_refused(saved: Path) -> None:
+    with pytest.raises(ValueError, match=r"says itself.*leave out encoder_name"):
+        load_checkpoint(saved, encoder_name="resnet34")
+
+
+@pytest.mark.parametrize(
+    ("model", "encoder"), [("unet-dropout", ""), ("deeplabv3_resnet50", ""), ("pan", "resnet18")]
+)
+def test_every_kind_of_network_survives_its_file(model: str, encoder: str, tmp_path: Path) -> None:
+    spec = ModelSpec(model, encoder, 3, 1, dropout_rate=0.25)
+    network = build_model(spec).eval()
+    ours = Checkpoint(network.state_dict(), spec, make_contract(), 50, "binary")
+    found = load_checkpoint(save_checkpoint(ours, tmp_path / "model.pth"))
+    assert found.spec == spec
+    image = torch.rand(1, 3, 50, 50)
+    with torch.inference_mode():
+        assert torch.equal(found.build()(image), network(image))
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,26 @@ def encoder_of(model: str) -> str:
 @pytest.mark.parametrize("model", list_models())
 def test_every_model_answers_each_pixel_with_one_logit_a_class(model: str) -> None:
     network = build_model(ModelSpec(model, encoder_of(model), in_channels=5, out_channels=3)).eval()
-    side = 128 if model == "pan" else 64
     with torch.inference_mode():
-        assert network(torch.rand(1, 5, side, side)).shape == (1, 3, side, side)
+        for height, width in ((64, 64), (50, 37)):
+            assert network(torch.rand(1, 5, height, width)).shape == (1, 3, height, width)
 
 
-@pytest.mark.parametrize("model", ["unet", "manet", "segformer"])
+@pytest.mark.parametrize("model", list_models())
+def test_every_model_learns_from_patches_of_any_size_and_has_an_encoder_to_hold(model: str) -> None:
+    network = build_model(ModelSpec(model, encoder_of(model), in_channels=2, out_channels=1))
+    network.encoder.requires_grad_(False)
+    network(torch.rand(2, 2, 34, 34)).mean().backward()
+    assert all(weights.grad is None for weights in network.encoder.parameters())
+    assert any(weights.grad is not None for weights in network.parameters())
+
+
+def test_models_with_an_encoder_of_their_own_say_which() -> None:
+    assert ModelSpec("deeplabv3_resnet50", "resnet34", 3, 2).encoder_name == "resnet50"
+    assert ModelSpec("unet-dropout", "resnet34", 3, 2).encoder_name == "plain"
+
+
+@pytest.mark.parametrize("model", ["unet", "manet", "segformer", "unet-dropout"])
 def test_channels_last_memory_is_accepted(model: str) -> None:
     network = build_model(ModelSpec(model, "resnet18", 4, 2)).to(memory_format=torch.channels_last)
     image = torch.rand(2, 4, 64, 64).contiguous(memory_format=torch.channels_last)
@@ -71,21 +85,19 @@ def test_weights_that_cannot_be_fetched_name_the_remedy(monkeypatch: pytest.Monk
 def test_each_encoder_has_published_weights() -> None:
     assert zoo.pretrained_weights("resnet34") == "imagenet"
     assert all(zoo.pretrained_weights(name) for name in list_encoders())
+    assert zoo.pretrained_weights(ModelSpec("unet-dropout", "resnet34", 3, 2).encoder_name) is None
 
 
-@pytest.mark.parametrize(
-    ("spec", "patch_size", "batch_size"),
-    [
-        (ModelSpec("fpn", "resnet18", 3, 2), 100, 4),
-        (ModelSpec("pan", "resnet18", 3, 2), 64, 4),
-        (ModelSpec("deeplabv3", "resnet18", 3, 2), 64, 1),
-    ],
-)
-def test_patches_that_a_model_cannot_train_on_are_refused(
-    spec: ModelSpec, patch_size: int, batch_size: int
-) -> None:
-    with pytest.raises(ValueError, match=f"patches of {patch_size} px.*multiple of 32"):
-        zoo.require_patch_size(build_model(spec), spec, patch_size, batch_size)
+def test_weights_that_a_model_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no published weights 'imagenet'.*--no_pretrained"):
+        build_model(ModelSpec("unet-dropout", "", 3, 2), encoder_weights="imagenet")
+
+
+@pytest.mark.parametrize("model", ["deeplabv3", "deeplabv3_resnet50"])
+def test_patches_that_a_model_cannot_train_on_are_refused(model: str) -> None:
+    spec = ModelSpec(model, "resnet18", 3, 2)
+    with pytest.raises(ValueError, match=r"batches of 1 patches of 64 px.*at least 2"):
+        zoo.require_patch_size(build_model(spec), spec, 64, batch_size=1)
 
 
 def test_trying_a_patch_size_leaves_network_and_generator_as_they_were() -> None:
@@ -98,14 +110,16 @@ def test_trying_a_patch_size_leaves_network_and_generator_as_they_were() -> None
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_channels_are_checked() -> None:
+def test_channels_and_dropout_are_checked() -> None:
     with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
         ModelSpec("unet", "resnet18", 0, 2)
+    with pytest.raises(ValueError, match=r"dropout_rate must be at least 0 and below 1, got 1\.5"):
+        ModelSpec("unet-dropout", "", 3, 2, dropout_rate=1.5)
 
 
 def test_names_and_options_load_no_torch() -> None:
     code = (
-        "import sys, seg4eo_xr.models.zoo, seg4eo_xr.training.config, seg4eo_xr.training.metrics;"
+        "import sys, seg4eo_xr.models.hints, seg4eo_xr.training.config, seg4eo_xr.training.metrics;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

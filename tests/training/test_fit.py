@@ -4,21 +4,26 @@ import csv
 import logging
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers.logger import DummyLogger
+from toy_training import noted_batches, tiny_network
 
 from seg4eo_xr.models.checkpoint import load_checkpoint
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.testing import synthetic_sentinel2
-from seg4eo_xr.training import fit
+from seg4eo_xr.training import checks, fit
 from seg4eo_xr.training import task as task_module
-from seg4eo_xr.training.config import TrainConfig
-from seg4eo_xr.training.fit import TrainingRun, train
+from seg4eo_xr.training.config import LossType, TrainConfig
+from seg4eo_xr.training.fit import TrainingRun, fit_positions, train
+from seg4eo_xr.training.losses import SegmentationLoss
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from seg4eo_xr.patches.store import PatchStore
@@ -36,13 +41,32 @@ FILES = {
     "model_best_iou.pth",
     "model_best_loss.pth",
     "model_final.pth",
+    "model_metrics.json",
+    "model_per_class_iou.png",
     "model_training_log.csv",
+    "model_training_plot.png",
 }
 
 
 @pytest.fixture(scope="module")
 def run(patches: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    return train(patches, tmp_path_factory.mktemp("run") / "first", QUICK, progress=False)
+    with tiny_network():
+        return train(patches, tmp_path_factory.mktemp("run") / "first", QUICK, progress=False)
+
+
+@pytest.fixture
+def real_network() -> None:
+    """Marks the tests that build the network of the options."""
+
+
+@pytest.fixture(autouse=True)
+def _tiny_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All other tests train a tiny one."""
+    if "real_network" in request.fixturenames:
+        yield
+    else:
+        with tiny_network():
+            yield
 
 
 def rows_of(run: TrainingRun) -> list[dict[str, str]]:
@@ -164,6 +188,7 @@ def test_a_training_that_gets_no_better_stops_early(
     assert load_checkpoint(stopped.final_path).metrics["epoch"] == len(rows_of(stopped))
 
 
+@pytest.mark.usefixtures("real_network")
 def test_two_classes_are_told_apart_by_one_output(tmp_path: Path) -> None:
     scene, labels = synthetic_sentinel2((256, 256), seed=2)
     codes = forest_or_not(labels)
@@ -188,7 +213,7 @@ def test_a_diverged_training_says_so(
     patches: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        fit.SegmentationTask, "_loss", lambda self, logits, label: logits.mean() * float("nan")
+        SegmentationLoss, "forward", lambda self, logits, label: logits.mean() * float("nan")
     )
     with pytest.raises(ValueError, match=r"diverged.*--learning_rate"):
         train(patches, tmp_path / "run", QUICK, progress=False)
@@ -199,10 +224,12 @@ def test_a_diverged_training_says_so(
     ("changes", "message"),
     [
         ({"batch_size": 999}, r"batch_size 999 is larger.*--batch_size to at most 27"),
-        ({"model": "pan"}, r"'pan'.*64 px"),
         ({"mode": "binary"}, "tells 2 classes apart"),
-        ({"encoder_name": "resnet19"}, "unknown encoder 'resnet19'.*resnet18"),
         ({"device": "mps"}, "device 'mps' is not available"),
+        ({"classes": 5}, r"--classes says 5, but .*store.zarr has 6 classes \(water, forest"),
+        ({"in_channels": 3}, "--in_channels says 3, but .* has 10 bands"),
+        ({"class_names": ("a", "b")}, "--class_names says 2"),
+        ({"class_weights": (1.0, 2.0)}, "class_weights has 2 numbers, the store has 6 classes"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_is_written(
@@ -210,6 +237,13 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         train(patches, tmp_path / "run", replace(QUICK, **changes), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("real_network")
+def test_an_unknown_encoder_is_refused(patches: PatchStore, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown encoder 'resnet19'.*resnet18"):
+        train(patches, tmp_path / "run", replace(QUICK, encoder_name="resnet19"), progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -228,9 +262,87 @@ def test_a_store_without_a_split_is_refused(
 def test_a_store_without_a_label_is_refused(
     patches: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(patches), "class_counts", lambda s, name: {1: 0, 2: 0})
+    monkeypatch.setattr(checks, "class_pixels", lambda *_: np.zeros(6, np.int64))
     with pytest.raises(ValueError, match="no pixel of the train patches"):
         train(patches, tmp_path / "run", QUICK, progress=False)
+
+
+def test_a_store_of_one_class_is_refused_and_a_class_never_seen_is_named(
+    patches: PatchStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    positions = {split: patches.indices(split) for split in ("train", "validation")}
+    pixels = np.array([7, 0, 0, 0, 0, 0])
+    monkeypatch.setattr(checks, "class_pixels", lambda *_: pixels)
+    with pytest.raises(ValueError, match="are 'water', so there is nothing to tell apart"):
+        train(patches, tmp_path / "run", QUICK, progress=False)
+    pixels[1] = 1
+    checks.require_patches(patches, positions, QUICK)
+    assert "cannot be learned" in caplog.text
+    assert "grassland, cropland, bare soil, built-up" in caplog.text
+
+
+def test_only_the_positions_asked_for_are_trained_on(patches: PatchStore, tmp_path: Path) -> None:
+    positions = {
+        "train": patches.indices("train")[:9],
+        "validation": patches.indices("train")[9:12],
+    }
+    with tiny_network(), noted_batches() as seen:
+        fit_positions(patches, positions, replace(QUICK, batch_size=3), tmp_path, progress=False)
+    sums = [int(np.asarray(patches.arrays()[0][i], np.int64).sum()) for i in positions["train"]]
+    for epoch in range(3):
+        steps = [image for step, image, _ in seen if step // 3 == epoch]
+        assert sum(steps) == sum(sums)
+
+
+def test_class_names_of_the_options_go_into_the_checkpoint(
+    patches: PatchStore, tmp_path: Path
+) -> None:
+    names = ("W", "F", "G", "C", "B", "U")
+    options = {"classes": 6, "in_channels": 10, "class_names": names, "epochs": 1}
+    with tiny_network():
+        done = train(patches, tmp_path, replace(QUICK, **options), progress=False)
+        assert load_checkpoint(done.final_path).contract.classes.names == names
+    assert list(done.metrics["per_class_iou"]) == list(names)
+
+
+@pytest.mark.parametrize("loss_type", get_args(LossType))
+def test_each_loss_trains_with_class_weights_and_falls(
+    patches: PatchStore, tmp_path: Path, loss_type: LossType
+) -> None:
+    config = replace(QUICK, loss_type=loss_type, use_class_weights=True, epochs=4)
+    with tiny_network(random=False):
+        done = train(patches, tmp_path, replace(config, learning_rate=0.05), progress=False)
+    losses = [float(row["train_loss"]) for row in rows_of(done)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_logger_that_is_not_installed_is_named(patches: PatchStore, tmp_path: Path) -> None:
+    with (
+        mock.patch("seg4eo_xr.training.loggers.find_spec", return_value=None),
+        pytest.raises(ImportError, match="pip install wandb"),
+    ):
+        train(patches, tmp_path / "run", replace(QUICK, logger=("wandb",)), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_logger_is_told_every_epoch(
+    patches: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    class Told(DummyLogger):
+        def log_metrics(self, metrics: Any, step: int) -> None:  # type: ignore[override]
+            told.append((step, metrics["val_miou"]))
+
+    monkeypatch.setattr(fit, "make_loggers", lambda names, folder: [Told()])
+    with tiny_network():
+        done = train(patches, tmp_path, QUICK, progress=False)
+    assert [(step, f"{miou:.6g}") for step, miou in told] == [
+        (int(row["epoch"]), row["val_miou"]) for row in rows_of(done)
+    ]
 
 
 def test_another_run_is_replaced_only_when_asked(

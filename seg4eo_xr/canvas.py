@@ -1,0 +1,53 @@
+"""Figures and picture files, for every part that draws; matplotlib is loaded when one is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seg4eo_xr.staging import commit, staging
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from matplotlib.figure import Figure
+
+_DOTS_PER_INCH = 110
+
+
+def new_canvas(size: tuple[float, float], *, shown: bool) -> Figure:
+    """Make an empty figure of a size in inches: pyplot's own, or one for a file alone."""
+    if shown:
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=size, layout="constrained")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write_figure(figure: Figure, path: str | PathLike[str]) -> Path:
+    """Write a figure whole or not at all; what stands at `path` is replaced.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If the folder does not exist or cannot be written to.
+    ValueError
+        If matplotlib knows no format of that suffix.
+    """
+    path = Path(path)
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(
+            f"cannot write a picture as {path}: its name must end in one of "
+            f"{', '.join(f'.{suffix}' for suffix in sorted(known))}; .png is a good choice"
+        )
+    with staging(path, overwrite=True) as folder:
+        unfinished = folder / f"picture{path.suffix}"
+        figure.savefig(unfinished, dpi=_DOTS_PER_INCH)
+        commit(unfinished, path)
+    return path

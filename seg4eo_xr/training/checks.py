@@ -1,0 +1,121 @@
+"""Whether store and options go together, before anything is built or written."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from seg4eo_xr.geometry.splits import SplitName
+    from seg4eo_xr.patches.store import PatchStore
+    from seg4eo_xr.scenes.contract import Contract
+    from seg4eo_xr.training.config import TrainConfig
+
+_logger = logging.getLogger(__name__)
+
+
+def settled_contract(patches: PatchStore, config: TrainConfig) -> Contract:
+    """Contract of a training: the store's, with class names of the options where they have some.
+
+    Raises
+    ------
+    ValueError
+        If the options count other bands or classes than the store has.
+    """
+    contract = patches.contract
+    names, bands = contract.classes.names, contract.bands
+    for option, given, own, what in (
+        ("classes", config.classes, names, "classes"),
+        ("in_channels", config.in_channels, bands, "bands"),
+        ("class_names", len(config.class_names) or None, names, "classes"),
+    ):
+        if given is not None and given != len(own):
+            raise ValueError(
+                f"--{option} says {given}, but {patches.path} has {len(own)} {what} "
+                f"({', '.join(own)}); leave the option out, or give another store"
+            )
+    if not config.class_names:
+        return contract
+    return replace(contract, classes=replace(contract.classes, names=tuple(config.class_names)))
+
+
+def class_pixels(patches: PatchStore, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Labelled pixels with data of each class in some patches, ``(class,)``."""
+    counts: NDArray[np.int64] = patches.coordinate("class_pixels")[positions].sum(
+        axis=0, dtype=np.int64
+    )
+    return counts
+
+
+def require_patches(
+    patches: PatchStore, positions: Mapping[SplitName, NDArray[np.int64]], config: TrainConfig
+) -> None:
+    """Raise where patches cannot feed a training.
+
+    Parameters
+    ----------
+    patches
+        The store.
+    positions
+        Positions in it of the patches of ``train`` and ``validation``.
+    config
+        Options of the training.
+
+    Raises
+    ------
+    ValueError
+        If a split is empty or has no label, if there are fewer training patches than a batch has,
+        or if they show less than two classes.
+    """
+    for split in ("train", "validation"):
+        if not len(positions[split]):
+            raise ValueError(
+                f"{patches.path} has no {split} patches; extract them with a split that leaves "
+                "some, as --train_ratio 0.75 --val_ratio 0.15"
+            )
+        if not class_pixels(patches, positions[split]).any():
+            raise ValueError(
+                f"no pixel of the {split} patches of {patches.path} is both labelled and valid; "
+                "extract the patches with labels that cover the scene's data, or another split"
+            )
+    _require_batch(patches, len(positions["train"]), config)
+    _require_classes(patches, class_pixels(patches, positions["train"]))
+
+
+def _require_batch(patches: PatchStore, count: int, config: TrainConfig) -> None:
+    size = config.batch_size
+    if size == "auto":
+        return
+    if count < size:
+        raise ValueError(
+            f"batch_size {size} is larger than the training split of {patches.path} ({count} "
+            f"patches); set --batch_size to at most {count}"
+        )
+    if size % config.devices:
+        raise ValueError(
+            f"batch_size {size} cannot be shared out evenly among {config.devices} devices; "
+            f"choose a multiple of {config.devices}"
+        )
+
+
+def _require_classes(patches: PatchStore, pixels: NDArray[np.int64]) -> None:
+    table = patches.contract.classes
+    unseen = [name for name, count in zip(table.names, pixels, strict=True) if not count]
+    if len(table) > 1 and np.count_nonzero(pixels) < 2:
+        (seen,) = set(table.names) - set(unseen)
+        raise ValueError(
+            f"all labelled pixels of the training patches of {patches.path} are {seen!r}, so there "
+            "is nothing to tell apart; extract patches where other classes occur, or split them "
+            "in another way"
+        )
+    if unseen:
+        _logger.warning(
+            "no training pixel of the classes %s: they cannot be learned", ", ".join(unseen)
+        )

@@ -1,0 +1,120 @@
+"""States of an unfinished training, from which it is resumed as if it had not been stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import lightning.pytorch as pl
+
+    from seg4eo_xr.training.config import TrainConfig
+    from seg4eo_xr.training.folder import RunFolder
+
+# Options that change where and how fast a training runs, and not what it learns.
+FREE_OPTIONS = ("device", "devices", "threads", "logger", "save_every")
+_CONFIG = "seg4eo_config"
+
+
+class StateSaver(Checkpoint):
+    """Save the state of a training now and then, each in the place of the last.
+
+    States are taken between two steps and at the beginning of an epoch: there nothing is half done,
+    neither a validation nor a row of the log.
+
+    Parameters
+    ----------
+    folder
+        The run's; its file is replaced at once or not at all.
+    config
+        Options of the training, which a resumed one has to share.
+    """
+
+    def __init__(self, folder: RunFolder, config: TrainConfig) -> None:
+        self.folder = folder
+        self.config = config
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count the seconds."""
+        self._saved = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it is time."""
+        if not trainer.current_epoch:
+            return
+        # What the loop itself does next; a state without it says that the epoch's steps are done.
+        loop = trainer.fit_loop.epoch_loop
+        for progress in (
+            loop.batch_progress,
+            loop.scheduler_progress,
+            loop.automatic_optimization.optim_progress,
+        ):
+            progress.reset_on_run()
+        self._save_if_due(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """Save if it is time; after the last step of an epoch the validation is still to come."""
+        if not trainer.is_last_batch:
+            self._save_if_due(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the options."""
+        checkpoint[_CONFIG] = self.config.to_dict()
+
+    def _save_if_due(self, trainer: pl.Trainer) -> None:
+        due = time.monotonic() - self._saved >= self.config.save_every
+        if not trainer.strategy.broadcast(due):  # all processes save, or none
+            return
+        part = self.folder.state_part_path
+        trainer.save_checkpoint(part, False)  # all of it, not the weights alone
+        if trainer.is_global_zero:
+            with part.open("rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(part, self.folder.state_path)
+        self._saved = time.monotonic()
+
+
+def require_same_options(path: Path, config: TrainConfig) -> None:
+    """Raise where a state is damaged, or its training had other options that matter.
+
+    Parameters
+    ----------
+    path
+        File that `StateSaver` wrote.
+    config
+        Options of the training that is to go on from it.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or naming the options that differ.
+    """
+    remedy = "begin anew with --overwrite (overwrite=True), or give another folder"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        was = dict(content[_CONFIG])
+    except Exception as error:  # a damaged file can raise anything
+        raise ValueError(
+            f"{path} is no state of a training, or is damaged ({error}); {remedy}"
+        ) from error
+    changed = [
+        f"{name} was {was.get(name)!r} and is {value!r}"
+        for name, value in config.to_dict().items()
+        if name not in FREE_OPTIONS and was.get(name) != value
+    ]
+    if changed:
+        raise ValueError(
+            f"the training in {path.parent} cannot be resumed with other options: "
+            f"{'; '.join(changed)}; give those it began with, or {remedy}"
+        )

@@ -1,0 +1,87 @@
+"""A training so small that it can be stopped, resumed and shared out among processes in a test.
+
+As a script: ``toy_training.py STORE SAVE_DIR OPTIONS KIND [STOP]`` trains with the options (JSON) a
+network of the kind ``random``, or ``plain`` without dropout and batch statistics; with STOP it
+kills itself, as with ``kill -9``, when that step begins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import torch
+
+from seg4eo_xr.training.config import TrainConfig
+from seg4eo_xr.training.fit import train
+from seg4eo_xr.training.task import SegmentationTask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class TinyNetwork(torch.nn.Module):
+    """All that could tell a resumed training from one that ran through: dropout and statistics."""
+
+    def __init__(self, bands: int = 10, outputs: int = 6, *, random: bool = True) -> None:
+        super().__init__()
+        norm = torch.nn.BatchNorm2d(8) if random else torch.nn.GroupNorm(2, 8)
+        dropout = torch.nn.Dropout(0.3 if random else 0.0)
+        layers = torch.nn.Conv2d(bands, 8, 3, padding=1), norm, torch.nn.ReLU(), dropout
+        self.encoder = torch.nn.Sequential(*layers)
+        self.head = torch.nn.Conv2d(8, outputs, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.encoder(image))
+        return logits
+
+
+@contextmanager
+def tiny_network(*, random: bool = True) -> Iterator[None]:
+    """Let trainings build a tiny network whatever the options say."""
+
+    def build(spec: Any, **_: Any) -> TinyNetwork:
+        return TinyNetwork(spec.in_channels, spec.out_channels, random=random)
+
+    with (
+        mock.patch("seg4eo_xr.training.fit.build_model", build),
+        mock.patch("seg4eo_xr.models.checkpoint.build_model", build),
+    ):
+        yield
+
+
+@contextmanager
+def noted_batches(stop: int | None = None) -> Iterator[list[tuple[int, int, int]]]:
+    """Note step, sum of image and sum of labels of every training batch; perhaps die at one."""
+    seen: list[tuple[int, int, int]] = []
+    step = SegmentationTask.training_step
+
+    def spy(self: SegmentationTask, batch: Any, batch_idx: int) -> torch.Tensor:
+        if stop is not None and self.global_step == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        image, label = batch["image"].long(), batch["label"].long()
+        seen.append((self.global_step, int(image.sum()), int(label.sum())))
+        return step(self, batch, batch_idx)
+
+    with mock.patch.object(SegmentationTask, "training_step", spy):
+        yield seen
+
+
+def main(store: str, save_dir: str, options: str, kind: str, stop: str | None = None) -> None:
+    """Train as the options say."""
+    torch.set_num_threads(1)
+    config = TrainConfig.from_dict(json.loads(options))
+    with (
+        tiny_network(random=kind == "random"),
+        noted_batches(None if stop is None else int(stop)),
+    ):
+        train(store, save_dir, config, progress=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import toy_training
+from toy_training import noted_batches, tiny_network
+
+from seg4eo_xr.models.checkpoint import load_checkpoint
+from seg4eo_xr.training.config import TrainConfig
+from seg4eo_xr.training.fit import train
+from seg4eo_xr.training.resuming import StateSaver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seg4eo_xr.patches.store import PatchStore
+    from seg4eo_xr.training.folder import RunFolder
+
+# Four epochs of three steps, in which everything happens that could be forgotten.
+CONFIG = TrainConfig(
+    pretrained=False,
+    epochs=4,
+    batch_size=8,
+    learning_rate=2e-2,
+    warmup_epochs=1,
+    freeze_encoder=True,
+    freeze_epochs=2,
+    patience=3,
+    device="cpu",
+    save_every=0,
+)
+STATE = "training_state.ckpt"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in the process that is killed: sums of several threads have other last digits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def weights_of(run: RunFolder) -> dict[str, torch.Tensor]:
+    return dict(load_checkpoint(run.final_path).state_dict)
+
+
+def require_equal(run: RunFolder, other: RunFolder) -> None:
+    first, second = weights_of(run), weights_of(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert run.log_path.read_text() == other.log_path.read_text()
+    for path in ("best_iou_path", "best_loss_path"):
+        one, two = (load_checkpoint(getattr(folder, path)) for folder in (run, other))
+        assert one.metrics == two.metrics
+
+
+@pytest.mark.parametrize("scheduler_type", ["reduce_plateau", "cosine", "one_cycle"])
+def test_a_training_resumed_from_any_state_ends_as_one_that_ran_through(
+    patches: PatchStore, tmp_path: Path, scheduler_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, scheduler_type=scheduler_type)  # type: ignore[arg-type]
+    save = StateSaver._save_if_due
+    copies = []
+
+    def copy_too(self: StateSaver, trainer: object) -> None:
+        save(self, trainer)  # type: ignore[arg-type]
+        copies.append(tmp_path / f"{len(copies):02d}")
+        shutil.copytree(self.folder.save_dir, copies[-1])
+
+    with tiny_network():
+        with monkeypatch.context() as patch, noted_batches() as seen:
+            patch.setattr(StateSaver, "_save_if_due", copy_too)
+            whole = train(patches, tmp_path / "whole", config, progress=False)
+        assert len(copies) == 4 * 3 - 1
+        assert not whole.state_path.exists()
+        for number in (1, 5):  # in mid-epoch and at the beginning of an epoch
+            with noted_batches() as after:
+                resumed = train(patches, copies[number], config, progress=False, resume=True)
+            assert after == seen[number + 1 :]
+            require_equal(whole, resumed)
+
+
+def test_a_killed_training_goes_on_where_it_was(patches: PatchStore, tmp_path: Path) -> None:
+    script = Path(toy_training.__file__)
+    options = json.dumps(CONFIG.to_dict())
+    command = [sys.executable, script, str(patches.path), tmp_path / "run", options, "random", "7"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert (tmp_path / "run" / STATE).exists()
+    with pytest.raises(FileExistsError, match=r"holds another run.*--resume"):
+        train(patches, tmp_path / "run", CONFIG, progress=False)
+    with tiny_network():
+        with noted_batches() as after:
+            resumed = train(patches, tmp_path / "run", CONFIG, progress=False, resume=True)
+        with noted_batches() as seen:
+            whole = train(patches, tmp_path / "whole", CONFIG, progress=False)
+    assert after == seen[7:]
+    require_equal(whole, resumed)
+    left = {file.name for file in resumed.save_dir.iterdir()}
+    assert left == {file.name for file in resumed.files}
+
+
+def test_resuming_where_there_is_nothing_begins_and_a_finished_run_is_given_back(
+    patches: PatchStore, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=2, freeze_encoder=False)
+    with tiny_network():
+        first = train(patches, tmp_path / "run", config, progress=False, resume=True)
+        times = [file.stat().st_mtime_ns for file in first.files]
+        again = train(patches, tmp_path / "run", config, progress=False, resume=True)
+    assert [file.stat().st_mtime_ns for file in again.files] == times
+    assert again.metrics == first.metrics
+
+
+@pytest.fixture
+def stopped(patches: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training that was interrupted in its first epoch."""
+
+    def fail(self: StateSaver, trainer: object) -> None:
+        save(self, trainer)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    save = StateSaver._save_if_due
+    with monkeypatch.context() as patch, tiny_network():
+        patch.setattr(StateSaver, "_save_if_due", fail)
+        with pytest.raises(KeyboardInterrupt):
+            train(patches, tmp_path / "stopped", CONFIG, progress=False)
+    return tmp_path / "stopped"
+
+
+def test_a_resumed_training_keeps_its_options(patches: PatchStore, stopped: Path) -> None:
+    config = replace(CONFIG, learning_rate=1e-3, threads=1)
+    with pytest.raises(
+        ValueError, match=r"learning_rate was 0.02 and is 0.001; give those"
+    ) as info:
+        train(patches, stopped, config, progress=False, resume=True)
+    assert "threads" not in str(info.value)
+    with pytest.raises(ValueError, match="choose one of them"):
+        train(patches, stopped, CONFIG, progress=False, resume=True, overwrite=True)
+
+
+def test_a_damaged_state_is_refused(patches: PatchStore, stopped: Path) -> None:
+    state = stopped / STATE
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"no state of a training, or is damaged.*--overwrite"):
+        train(patches, stopped, CONFIG, progress=False, resume=True)
+
+
+def test_states_are_as_far_apart_as_asked(patches: PatchStore, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=2, save_every=10_000)
+    saved = []
+
+    class Spy(StateSaver):
+        def on_save_checkpoint(self, *_: object) -> None:
+            saved.append(1)
+
+    with tiny_network(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seg4eo_xr.training.fit.StateSaver", Spy)
+        train(patches, tmp_path / "run", config, progress=False)
+    assert not saved
