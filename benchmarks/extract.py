@@ -8,40 +8,19 @@ whether memory grows with the scene.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 from extract_cases import COMPRESSIONS, Setup
-from harness import emit, run_in_child
+from harness import Measured, emit, measure
 
 CASES = ("baseline", "read", "ours", "write", "write_raw", "scripts")
 FLOOR = ("read", "write")
 PATCH_SIZE = 256
 LARGE = 16384
 _CASES_SCRIPT = Path(__file__).with_name("extract_cases.py")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One case in one round."""
-
-    seconds: dict[str, float]
-    peak_mb: float
-
-    @property
-    def fastest(self) -> float:
-        """Seconds of the fastest way."""
-        return min(self.seconds.values())
-
-
-def measure(setup: Setup, case: str) -> Measured:
-    """Run one case in a process of its own."""
-    child = run_in_child(_CASES_SCRIPT, [case, json.dumps(asdict(setup))])
-    return Measured(child["seconds"], child["peak_mb"])
 
 
 def main() -> None:
@@ -66,11 +45,11 @@ def main() -> None:
 
 def compare(setup: Setup, repeats: int) -> dict[str, list[Measured]]:
     """Measure the cases in rounds."""
-    measure(setup, "prepare")
+    measure(_CASES_SCRIPT, setup, "prepare")
     measured: dict[str, list[Measured]] = {case: [] for case in CASES}
     for _ in range(repeats):
         for case in CASES:
-            measured[case].append(measure(setup, case))
+            measured[case].append(measure(_CASES_SCRIPT, setup, case))
     return measured
 
 
@@ -78,8 +57,8 @@ def compare_peaks(folder: str, size: int, measured: dict[str, dict[str, list[Mea
     """Extract a large scene once, and return its peak memory by that of the other scene."""
     usual = median(r.peak_mb for r in measured["deflate"]["ours"])
     setup = Setup(folder, LARGE, PATCH_SIZE, "deflate", seed_size=size)
-    measure(setup, "prepare")
-    large = measure(setup, "ours")
+    measure(_CASES_SCRIPT, setup, "prepare")
+    large = measure(_CASES_SCRIPT, setup, "ours")
     report_cases("deflate", {f"ours, {LARGE} px": [large]})
     return large.peak_mb / usual
 

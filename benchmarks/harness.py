@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,6 +65,25 @@ def run_in_child(script: Path, arguments: Sequence[str]) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(command)} ended with exit status {done.returncode}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One case in one round."""
+
+    seconds: dict[str, float]
+    peak_mb: float
+
+    @property
+    def fastest(self) -> float:
+        """Seconds of the fastest way."""
+        return min(self.seconds.values())
+
+
+def measure(script: Path, setup: Any, case: str) -> Measured:
+    """Run one case of a script in a process of its own; `setup` is a dataclass of plain values."""
+    child = run_in_child(script, [case, json.dumps(asdict(setup))])
+    return Measured(child["seconds"], child["peak_mb"])
 
 
 def answer(result: Mapping[str, object]) -> None:

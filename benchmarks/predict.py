@@ -7,40 +7,19 @@ round run one after the other, so that ratios compare times of the same minutes.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from harness import emit, run_in_child
+from harness import Measured, emit, measure
 from predict_cases import CASES, Setup
 
 FLOOR = ("forward", "read", "write")
 PEERS = ("scripts", "monai", "monai_channels_last")
 TIMED = {*FLOOR, *PEERS, "ours"}
 _CASES_SCRIPT = Path(__file__).with_name("predict_cases.py")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One case in one round."""
-
-    seconds: dict[str, float]
-    peak_mb: float
-
-    @property
-    def fastest(self) -> float:
-        """Seconds of the fastest way."""
-        return min(self.seconds.values())
-
-
-def measure(setup: Setup, case: str) -> Measured:
-    """Run one case in a process of its own."""
-    child = run_in_child(_CASES_SCRIPT, [case, json.dumps(asdict(setup))])
-    return Measured(child["seconds"], child["peak_mb"])
 
 
 def report_case(case: str, rounds: list[Measured]) -> None:
@@ -83,14 +62,14 @@ def main() -> None:
 def compare(setup: Setup, cases: list[str], repeats: int) -> None:
     """Measure the cases in rounds and print what came out."""
     describe(setup, repeats)
-    measure(setup, "prepare")
+    measure(_CASES_SCRIPT, setup, "prepare")
     if find_spec("monai") is None:
         cases = [case for case in cases if not case.startswith("monai")]
         emit("predict", "monai", "skipped", "monai is not installed: pip install monai", "")
     measured: dict[str, list[Measured]] = {case: [] for case in cases}
     for _ in range(repeats):
         for case in cases:
-            measured[case].append(measure(setup, case))
+            measured[case].append(measure(_CASES_SCRIPT, setup, case))
     for case, rounds in measured.items():
         report_case(case, rounds)
     report_ratios(measured)

@@ -126,7 +126,8 @@ class TrainConfig:
     logger: tuple[Logger, ...] = ("csv",)
     """Also log the epochs to TensorBoard or Weights & Biases; the CSV file is always there."""
     save_every: int = 300
-    """Seconds between two states of an unfinished training that it can be resumed from."""
+    """Seconds between two states of an unfinished training that it can be resumed from; each epoch
+    leaves one in any case."""
 
     def __post_init__(self) -> None:
         require_model(self.model)

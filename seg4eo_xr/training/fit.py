@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +11,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 
-from seg4eo_xr.models.checkpoint import Checkpoint
+from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model, pretrained_weights, require_patch_size
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.training.callbacks import ReadingOrder, RunFiles, TrainingBar
@@ -21,7 +22,7 @@ from seg4eo_xr.training.devices import Processes, own_randomness, processes_of, 
 from seg4eo_xr.training.folder import RunFolder
 from seg4eo_xr.training.loggers import make_loggers, require_loggers
 from seg4eo_xr.training.report import finish_run
-from seg4eo_xr.training.resuming import StateSaver, require_same_options
+from seg4eo_xr.training.resuming import StateSaver, require_same_options, require_same_run
 from seg4eo_xr.training.run import TrainingRun, read_run
 from seg4eo_xr.training.sizing import fitting_batch_size, is_out_of_memory, memory_message
 from seg4eo_xr.training.task import SegmentationTask
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.geometry.splits import SplitName
     from seg4eo_xr.patches.store import PatchStore
+
+_logger = logging.getLogger(__name__)
 
 Existing = Literal["refuse", "overwrite", "resume"]
 
@@ -136,6 +139,7 @@ def fit_positions(
     if existing != "resume":
         folder.require_free(overwrite=existing == "overwrite")
     elif folder.is_finished:
+        require_same_run(load_checkpoint(folder.final_path).config, config, folder.save_dir)
         return read_run(folder)
     state = folder.state_path if existing == "resume" and folder.state_path.exists() else None
     if state is not None:
@@ -148,6 +152,8 @@ def fit_positions(
         callbacks.append(StateSaver(folder, config))
         trainer = _trainer(folder, config, start.processes, callbacks)
         if state is None:
+            if existing == "resume" and any(file.exists() for file in folder.files):
+                _logger.warning("%s holds no state to go on from: begun anew", folder.save_dir)
             folder.prepare()
         trainer.loggers = make_loggers(config.logger, folder.save_dir)
         _fit(trainer, start, state)

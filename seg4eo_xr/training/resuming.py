@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import lightning.pytorch as pl
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 # Options that change where and how fast a training runs, and not what it learns.
 FREE_OPTIONS = ("device", "devices", "threads", "logger", "save_every")
 _CONFIG = "seg4eo_config"
+_REMEDY = "begin anew with --overwrite (overwrite=True), or give another folder"
 
 
 class StateSaver(Checkpoint):
-    """Save the state of a training now and then, each in the place of the last.
+    """Save the state of a training after each epoch and now and then, in the place of the last.
 
     States are taken between two steps and at the beginning of an epoch: there nothing is half done,
     neither a validation nor a row of the log.
@@ -46,7 +48,7 @@ class StateSaver(Checkpoint):
         self._saved = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if it is time."""
+        """Save what the last epoch has left."""
         if not trainer.current_epoch:
             return
         # What the loop itself does next; a state without it says that the epoch's steps are done.
@@ -57,7 +59,7 @@ class StateSaver(Checkpoint):
             loop.automatic_optimization.optim_progress,
         ):
             progress.reset_on_run()
-        self._save_if_due(trainer)
+        self._save(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -74,8 +76,10 @@ class StateSaver(Checkpoint):
 
     def _save_if_due(self, trainer: pl.Trainer) -> None:
         due = time.monotonic() - self._saved >= self.config.save_every
-        if not trainer.strategy.broadcast(due):  # all processes save, or none
-            return
+        if trainer.strategy.broadcast(due):  # all processes save, or none
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
         part = self.folder.state_part_path
         trainer.save_checkpoint(part, False)  # all of it, not the weights alone
         if trainer.is_global_zero:
@@ -100,21 +104,46 @@ def require_same_options(path: Path, config: TrainConfig) -> None:
     ValueError
         If the file cannot be read, or naming the options that differ.
     """
-    remedy = "begin anew with --overwrite (overwrite=True), or give another folder"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         was = dict(content[_CONFIG])
     except Exception as error:  # a damaged file can raise anything
         raise ValueError(
-            f"{path} is no state of a training, or is damaged ({error}); {remedy}"
+            f"{path} is no state of a training, or is damaged ({error}); {_REMEDY}"
         ) from error
+    _require_equal(was, config.to_dict(), path.parent)
+
+
+def require_same_run(was: Mapping[str, Any], config: TrainConfig, save_dir: Path) -> None:
+    """Raise a ValueError where a finished run had other options that matter.
+
+    Parameters
+    ----------
+    was
+        The options in the run's checkpoint; what `config` leaves open is settled there.
+    config
+        Options of the training that was asked for.
+    save_dir
+        The run's folder.
+    """
+    asked = config.to_dict()
+    left_open = {"mode": None, "batch_size": "auto"}
+    settled = {name: was.get(name) for name, value in left_open.items() if asked[name] == value}
+    _require_equal(was, {**asked, **settled}, save_dir)
+
+
+def _require_equal(was: Mapping[str, Any], asked: Mapping[str, Any], save_dir: Path) -> None:
     changed = [
         f"{name} was {was.get(name)!r} and is {value!r}"
-        for name, value in config.to_dict().items()
-        if name not in FREE_OPTIONS and was.get(name) != value
+        for name, value in asked.items()
+        if name not in FREE_OPTIONS and _plain(was.get(name)) != _plain(value)
     ]
     if changed:
         raise ValueError(
-            f"the training in {path.parent} cannot be resumed with other options: "
-            f"{'; '.join(changed)}; give those it began with, or {remedy}"
+            f"the training in {save_dir} cannot be resumed with other options: "
+            f"{'; '.join(changed)}; give those it began with, or {_REMEDY}"
         )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -22,6 +22,8 @@ from seg4eo_xr.training.resuming import StateSaver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import lightning.pytorch as pl
+
     from seg4eo_xr.patches.store import PatchStore
     from seg4eo_xr.training.folder import RunFolder
 
@@ -69,7 +71,7 @@ def test_a_training_resumed_from_any_state_ends_as_one_that_ran_through(
     patches: PatchStore, tmp_path: Path, scheduler_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(CONFIG, scheduler_type=scheduler_type)  # type: ignore[arg-type]
-    save = StateSaver._save_if_due
+    save = StateSaver._save
     copies = []
 
     def copy_too(self: StateSaver, trainer: object) -> None:
@@ -79,7 +81,7 @@ def test_a_training_resumed_from_any_state_ends_as_one_that_ran_through(
 
     with tiny_network():
         with monkeypatch.context() as patch, noted_batches() as seen:
-            patch.setattr(StateSaver, "_save_if_due", copy_too)
+            patch.setattr(StateSaver, "_save", copy_too)
             whole = train(patches, tmp_path / "whole", config, progress=False)
         assert len(copies) == 4 * 3 - 1
         assert not whole.state_path.exists()
@@ -120,6 +122,8 @@ def test_resuming_where_there_is_nothing_begins_and_a_finished_run_is_given_back
         again = train(patches, tmp_path / "run", config, progress=False, resume=True)
     assert [file.stat().st_mtime_ns for file in again.files] == times
     assert again.metrics == first.metrics
+    with pytest.raises(ValueError, match="epochs was 2 and is 3"):
+        train(patches, tmp_path / "run", replace(config, epochs=3), progress=False, resume=True)
 
 
 @pytest.fixture
@@ -130,9 +134,9 @@ def stopped(patches: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         save(self, trainer)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    save = StateSaver._save_if_due
+    save = StateSaver._save
     with monkeypatch.context() as patch, tiny_network():
-        patch.setattr(StateSaver, "_save_if_due", fail)
+        patch.setattr(StateSaver, "_save", fail)
         with pytest.raises(KeyboardInterrupt):
             train(patches, tmp_path / "stopped", CONFIG, progress=False)
     return tmp_path / "stopped"
@@ -156,15 +160,27 @@ def test_a_damaged_state_is_refused(patches: PatchStore, stopped: Path) -> None:
         train(patches, stopped, CONFIG, progress=False, resume=True)
 
 
-def test_states_are_as_far_apart_as_asked(patches: PatchStore, tmp_path: Path) -> None:
-    config = replace(CONFIG, epochs=2, save_every=10_000)
+def test_without_the_time_for_more_each_epoch_leaves_a_state(
+    patches: PatchStore, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=3, save_every=10_000)
     saved = []
 
     class Spy(StateSaver):
-        def on_save_checkpoint(self, *_: object) -> None:
-            saved.append(1)
+        def on_save_checkpoint(self, trainer: pl.Trainer, *_: object) -> None:
+            saved.append((trainer.current_epoch, trainer.global_step))
 
     with tiny_network(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("seg4eo_xr.training.fit.StateSaver", Spy)
         train(patches, tmp_path / "run", config, progress=False)
-    assert not saved
+    assert saved == [(1, 3), (2, 6)]
+
+
+def test_a_run_without_a_state_begins_anew_and_says_so(
+    patches: PatchStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model_training_log.csv").write_text("epoch\n")
+    with tiny_network():
+        train(patches, tmp_path / "run", replace(CONFIG, epochs=2), progress=False, resume=True)
+    assert "holds no state to go on from: begun anew" in caplog.text
