@@ -7,14 +7,17 @@ whether memory grows with the scene.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from extract_cases import COMPRESSIONS, Setup
-from harness import Measured, emit, measure
+from harness import Measured, argument_parser, emit, measure
+
+if TYPE_CHECKING:
+    import argparse
 
 CASES = ("baseline", "read", "ours", "write", "write_raw", "scripts")
 FLOOR = ("read", "write")
@@ -101,10 +104,8 @@ def describe(size: int, repeats: int) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="a small run, within a minute")
+    parser = argument_parser(__doc__)
     parser.add_argument("--size", type=int, help="side of the scene in pixels")
-    parser.add_argument("--repeats", type=int, help="rounds; medians over them are printed")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -65,6 +66,14 @@ def run_in_child(script: Path, arguments: Sequence[str]) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(command)} ended with exit status {done.returncode}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser of what every benchmark takes, described by the first line of its docstring."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a small run, within a minute")
+    parser.add_argument("--repeats", type=int, help="rounds; medians over them are printed")
+    return parser
 
 
 @dataclass(frozen=True)

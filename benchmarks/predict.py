@@ -6,15 +6,18 @@ round run one after the other, so that ratios compare times of the same minutes.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
-from harness import Measured, emit, measure
+from harness import Measured, argument_parser, emit, measure
 from predict_cases import CASES, Setup
+
+if TYPE_CHECKING:
+    import argparse
 
 FLOOR = ("forward", "read", "write")
 PEERS = ("scripts", "monai", "monai_channels_last")
@@ -85,10 +88,8 @@ def describe(setup: Setup, repeats: int) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="a small run, within a minute")
+    parser = argument_parser(__doc__)
     parser.add_argument("--size", type=int, help="side of the scene in pixels")
-    parser.add_argument("--repeats", type=int, help="rounds; medians over them are printed")
     return parser.parse_args()
 
 

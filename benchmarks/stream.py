@@ -6,7 +6,6 @@ all cases of one round run one after the other, so that ratios compare rates of 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -14,9 +13,13 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
-from harness import emit, run_in_child
+from harness import argument_parser, emit, run_in_child
 from stream_cases import BANDS, CASES, Setup
+
+if TYPE_CHECKING:
+    import argparse
 
 _CASES_SCRIPT = Path(__file__).with_name("stream_cases.py")
 
@@ -80,9 +83,7 @@ def describe(setup: Setup, repeats: int) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="a small run, within a minute")
-    parser.add_argument("--repeats", type=int, help="rounds; medians over them are printed")
+    parser = argument_parser(__doc__)
     parser.add_argument("--folder", help="where 3 GB of files may lie for the time of the run")
     return parser.parse_args()
 

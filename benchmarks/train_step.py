@@ -7,16 +7,19 @@ run one after the other, so that ratios compare times of the same minutes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
-from harness import emit, run_in_child
+from harness import argument_parser, emit, run_in_child
 from train_step_cases import CASES, Setup
+
+if TYPE_CHECKING:
+    import argparse
 
 _CASES_SCRIPT = Path(__file__).with_name("train_step_cases.py")
 
@@ -68,9 +71,7 @@ def describe(setup: Setup, repeats: int) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="a small run, within a minute")
-    parser.add_argument("--repeats", type=int, help="rounds; medians over them are printed")
+    parser = argument_parser(__doc__)
     return parser.parse_args()
 
 
