@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import xarray as xr
 
-    from seg4eo_xr.evaluation.confusion import Evaluation
+    from seg4eo_xr.evaluation.result import Evaluation
 
 SHAPE = (1024, 1536)
 """Height and width of the demo's scene, in pixels of 10 m."""
@@ -63,12 +63,12 @@ _LEFT = {
     "report.json": "mean IoU, IoU of each class, seconds",
     "scene.tif": "the scene: ten Sentinel-2-like bands",
     "labels.tif": "its land cover",
-    "patches.zarr": "the patch store (seg4eo-xr info --output ...)",
+    "patches.zarr": "the patch store (seg4eo-xr info --dataset_root ...)",
     "run": "the checkpoints and the training log",
 }
 _NEXT = (
     "seg4eo-xr extract single --image S.tif --label L.tif --output P.zarr --patch_size 256",
-    "seg4eo-xr train --dataset_root P.zarr --save_dir RUN",
+    "seg4eo-xr train --dataset_root P.zarr --save_dir RUN  (--no_pretrained without a network)",
     "seg4eo-xr predict --model RUN/model_best_iou.pth --input S.tif --output map.tif",
 )
 
@@ -76,7 +76,7 @@ _NEXT = (
 def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Demo:
     """Make a Sentinel-2-like scene, train on its west and map its east.
 
-    Takes some two minutes on two cores and less than 2 GB.
+    Takes two to five minutes on two cores and less than 2 GB.
 
     Parameters
     ----------

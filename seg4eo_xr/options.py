@@ -7,15 +7,48 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Options = TypeVar("Options")
+
+
+def suggestion(name: str, known: Iterable[str], mark: str = "") -> str:
+    """Ask whether the nearest of the known names is meant.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    known
+        What there is.
+    mark
+        What stands before a name where it is written, as ``--``; without one it is in quotes.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty where nothing is near.
+
+    Examples
+    --------
+    >>> "no band 'BO4'" + suggestion("BO4", ["B03", "B04"])
+    "no band 'BO4'; did you mean 'B04'?"
+    """
+    by_lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    if not close:
+        return ""
+    found = by_lower[close[0]]
+    return f"; did you mean {mark + found if mark else repr(found)}?"
 
 
 def require_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
     """Raise a ValueError that names the option and its choices where `value` is none of them."""
     if value not in accepted:
-        raise ValueError(f"{name} must be one of {', '.join(accepted)}, got {value!r}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(accepted)}, got {value!r}"
+            f"{suggestion(str(value), accepted)}"
+        )
 
 
 def with_changes(options: Options, changes: Mapping[str, Any]) -> Options:
@@ -29,8 +62,8 @@ def with_changes(options: Options, changes: Mapping[str, Any]) -> Options:
     known = [field.name for field in fields(options)]  # type: ignore[arg-type]
     for name in changes:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise TypeError(f"unknown option {name!r}; {hint}known: {', '.join(known)}")
+            raise TypeError(
+                f"unknown option {name!r}{suggestion(name, known) or '.'} Known: {', '.join(known)}"
+            )
     changed: Options = replace(options, **changes)  # type: ignore[type-var]
     return changed

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from os import PathLike
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -83,6 +88,24 @@ def commit(finished: Path, path: Path) -> None:
     finished.replace(path)
     if os.name == "posix":
         _fsync(path.parent)
+    _LOGGER.info("wrote %s", path)
+
+
+def write_report(report: Mapping[str, Any], path: str | PathLike[str]) -> Path:
+    """Write plain values as a JSON file, whole or not at all; what stands there is replaced.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, which JSON cannot say.
+    """
+    path = Path(path)
+    text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
+    with staging(path, overwrite=True) as folder:
+        unfinished = folder / "report.json"
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        commit(unfinished, path)
+    return path
 
 
 def _fsync(path: Path) -> None:

@@ -1,7 +1,13 @@
+import os
 import sys
 
 import pytest
 from hypothesis import settings
+
+# Processes of pytest-xdist share the cores; torch and its like would each take all of them.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 # The normal run tries the same examples each time; --hypothesis-profile=search looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -1,11 +1,19 @@
+import dask
+import geopandas as gpd
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib import pyplot
+from shapely import box
 
 import seg4eo_xr as seg
 from seg4eo_xr.scenes.contract import normalize
-from seg4eo_xr.testing import plain_contract, synthetic_sentinel2
+from seg4eo_xr.testing import (
+    plain_contract,
+    raising_scheduler,
+    synthetic_sentinel2,
+    untrained_checkpoint,
+)
 
 
 def test_the_accessor_walks_from_scene_to_map(tmp_path):
@@ -59,3 +67,80 @@ def test_normalize_is_lazy_and_the_one_function():
     assert float(lazy.max()) <= 1
     assert "_FillValue" not in lazy.attrs
     xr.testing.assert_equal(lazy["x"], scene["x"])
+
+
+def test_tab_completion_shows_what_can_be_done_with_each():
+    scene, labels = synthetic_sentinel2((32, 32))
+    offered = [name for name in dir(scene.seg4eo) if not name.startswith("_")]
+    for name in ("clip_scene", "mask_scene", "predict", "plan", "plot", "overlay", "explore"):
+        assert name in offered
+        assert getattr(scene.seg4eo, name).__doc__
+    prediction = labels.to_dataset(name="classes")
+    for name in ("statistics", "evaluate", "compare", "to_polygons", "draw_sample", "to_cog"):
+        assert name in dir(prediction.seg4eo)
+
+
+def test_chains_stay_lazy_until_the_end():
+    scene, labels = synthetic_sentinel2((200, 200), seed=2, chunks=64)
+    area = gpd.GeoDataFrame(geometry=[box(*scene[:, :100, :120].rio.bounds())], crs=scene.rio.crs)
+    model = untrained_checkpoint(*synthetic_sentinel2((64, 64), seed=2), patch_size=32)
+    with dask.config.set(scheduler=raising_scheduler):
+        part = scene.seg4eo.clip_scene(area).seg4eo.mask_scene(labels, [1])
+        predicted = part.seg4eo.predict(model, overlap=8).seg4eo.majority_filter(3)
+        changed = predicted.seg4eo.reclassify(dict.fromkeys(range(1, 7), 9), names={9: "land"})
+    assert changed["classes"].chunks is not None
+    assert changed["classes"].shape == part.shape[1:]
+
+
+def test_methods_do_what_the_functions_do(tmp_path):
+    scene, labels = synthetic_sentinel2((96, 96), seed=2)
+    prediction = labels.to_dataset(name="classes").assign(
+        confidence=labels.where(labels != 255).astype(np.float32) / 6
+    )
+    xr.testing.assert_identical(scene.seg4eo.band_statistics(), seg.band_statistics(scene))
+    assert labels.seg4eo.class_counts() == seg.class_counts(labels)
+    xr.testing.assert_identical(
+        scene.seg4eo.open_labels(labels), seg.open_labels(labels, like=scene)
+    )
+    assert repr(prediction.seg4eo.statistics()) == repr(seg.map_statistics(prediction))
+    stated = prediction.seg4eo.reliability(labels).to_dict()
+    assert stated == seg.reliability(prediction, labels).to_dict()
+    changed = prediction.seg4eo.change_layer(labels)
+    xr.testing.assert_identical(changed, seg.change_layer(prediction, labels))
+    options = {"size": 120, "minimum": 5, "seed": 3}
+    drawn = prediction.seg4eo.draw_sample(**options)
+    assert drawn.equals(seg.draw_sample(prediction, **options))
+    published = prediction.seg4eo.to_region(tmp_path / "region")
+    assert (published / "collection.json").is_file()
+    cube = xr.concat([scene, scene], xr.DataArray(["2021-06-03", "2021-06-13"], dims="time"))
+    cube = cube.assign_coords(time=cube["time"].astype("datetime64[ns]"))
+    assert list(cube.seg4eo.scenes_of()) == ["2021-06-03", "2021-06-13"]
+    np.testing.assert_array_equal(cube.seg4eo.composite("median"), seg.composite(cube))
+
+
+def test_plots_show_the_layer_that_is_asked_for():
+    scene, labels = synthetic_sentinel2((96, 96), seed=2)
+    sure = labels.where(labels != 255).astype(np.float32) / 6
+    prediction = labels.to_dataset(name="classes").assign(confidence=sure)
+    assert prediction.seg4eo.plot().get_title() == "classes"
+    for drawn in (prediction.seg4eo.plot("confidence"), prediction["confidence"].seg4eo.plot()):
+        assert drawn.get_title() == "confidence"
+        assert drawn.images[0].get_clim() == (0, 1)
+    with pytest.raises(ValueError, match="no layer 'entropy'; its layers are"):
+        prediction.seg4eo.plot("entropy")
+    assert len(scene.seg4eo.overlay(prediction).images) == 2
+    assert len(prediction.seg4eo.compare(labels).axes) == 3
+    for page in (
+        scene.seg4eo.explore(prediction, tiles=None),
+        labels.seg4eo.explore(tiles=None),
+        prediction.seg4eo.explore(tiles=None),
+    ):
+        assert "forest" in page.get_root().render()
+
+
+def test_an_accessor_shows_its_methods():
+    scene, labels = synthetic_sentinel2((64, 64))
+    told = repr(scene.seg4eo).splitlines()
+    assert told[0].startswith("Methods of a scene (band, y, x)")
+    assert "  clip_scene       Crop the scene to polygons, lazily" in told
+    assert "  sieve            Clear the map of" in repr(labels.to_dataset(name="classes").seg4eo)

@@ -16,7 +16,7 @@ KEYS = ["benchmark", "case", "measure", "value", "unit"]
 def test_a_quick_comparison_of_predictions_prints_json_lines_with_the_ratios_last() -> None:
     lines = lines_of("predict")
     measures = [line["measure"] for line in lines]
-    assert {"ours/floor", "ours/scripts"} <= set(measures)
+    assert {"ours/floor", "ours/scripts", "ours/job_2_processes"} <= set(measures)
     assert "ours/monai" in measures or "skipped" in measures
     assert all(line["value"] > 0 for line in lines if line["measure"] != "skipped")
 
@@ -55,10 +55,26 @@ def test_a_quick_comparison_of_trainings_prints_json_lines_with_the_ratios_last(
     assert all(line["value"] > 0 for line in lines)
 
 
+@pytest.mark.slow
+def test_a_quick_comparison_of_evaluations_prints_json_lines_with_the_ratios_last() -> None:
+    lines = lines_of("evaluate")
+    ratios = {line["case"] for line in lines if line["measure"] == "ours/read"}
+    assert ratios == {"cog", "zarr"}
+    assert all(line["value"] > 0 for line in lines)
+
+
+@pytest.mark.slow
+def test_a_quick_comparison_of_plans_prints_json_lines_with_the_ratios_last() -> None:
+    lines = lines_of("plan")
+    told = {line["case"] for line in lines if line["measure"] == "planned/taken"}
+    assert told == {"lazy", "job", "job, 2 processes"}
+    assert all(line["value"] > 0 for line in lines)
+
+
 def lines_of(benchmark: str) -> list[dict[str, Any]]:
     """Lines of a quick run, ratios last."""
     command = [sys.executable, str(BENCHMARKS / f"{benchmark}.py"), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(list(line) == KEYS for line in lines)
@@ -67,3 +83,13 @@ def lines_of(benchmark: str) -> list[dict[str, Any]]:
     is_ratio = ["/" in measure for measure in measures]
     assert is_ratio == sorted(is_ratio)
     return lines
+
+
+@pytest.mark.slow
+def test_a_quick_measurement_of_graphs_prints_json_lines() -> None:
+    lines = lines_of("graph")
+    assert {line["measure"] for line in lines} >= {"build_s", "tasks_per_chunk", "job_peak_mb"}
+    assert all(line["value"] > 0 for line in lines)
+    tasks = [line["value"] for line in lines if line["measure"] == "tasks_per_chunk"]
+    # In a small graph more chunks lie at an edge, with blocks cut for them alone.
+    assert max(tasks) <= 18

@@ -113,11 +113,9 @@ def test_models_and_encoders_are_listed(capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([*name.split(), "--help"])
-    assert stop.value.code == 0
+    assert main([*name.split(), "--help"]) == 0
     text = capsys.readouterr().out
-    assert "Example: seg4eo-xr" in " ".join(text.split())
+    assert f"Example: seg4eo-xr {name}" in " ".join(text.split())
 
 
 def write_bad_files(files: Path, folder: Path) -> None:
@@ -246,9 +244,7 @@ def test_the_installed_command_ends_with_the_status(tmp_path):
 
 
 def test_wrong_words_end_with_status_2():
-    with pytest.raises(SystemExit) as stop:
-        main(["predict", "--modell", "x"])
-    assert stop.value.code == 2
+    assert main(["predict", "--modell", "x"]) == 2
 
 
 def test_the_run_can_be_read_back(files):
@@ -263,7 +259,5 @@ def test_the_version_is_told(capsys):
 
 
 def test_extract_alone_explains_itself(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["extract", "--help"])
-    assert stop.value.code == 0
-    assert "--patch-size" in capsys.readouterr().out
+    assert main(["extract", "--help"]) == 0
+    assert "--patch_size" in capsys.readouterr().out

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg4eo_xr.html import Markup, as_html, chip_html, details_html, lines_html, table_html
+from seg4eo_xr.html import (
+    Markup,
+    as_html,
+    card_html,
+    chip_html,
+    details_html,
+    lines_html,
+    table_html,
+    warnings_html,
+    with_chips,
+)
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.testing import plain_contract
 
@@ -32,6 +43,8 @@ def test_no_text_becomes_markup(text):
         lines_html([text]),
         chip_html("#00ff00", text),
         details_html(text, "x"),
+        warnings_html([text]),
+        card_html(text, text, lines_html([text])),
     ):
         assert text in "".join(texts_of(shown))
 
@@ -68,3 +81,30 @@ def test_a_contract_shows_its_bands_its_numbers_and_its_classes():
     for word in ("B&W", "nir", "4321", "nodata 0", "10 × 10 m", "percentile", "a < b"):
         assert word in words
     assert "no nodata value" in joined(plain_contract(["nir"], TABLE, nodata=None)._repr_html_())
+
+
+def test_a_card_takes_the_colours_of_its_theme_and_fetches_nothing():
+    shown = card_html("model", "unet", lines_html(["a"]), warnings_html(["b"]))
+    style = shown[shown.index("<style>") : shown.index("</style>")]
+    # Neither text nor ground has a colour of its own; lines are grey, half clear.
+    assert not re.search(r"[;{]color:|background", style)
+    assert "rgba(128,128,128,.4)" in style
+    for word in ("http", "url(", "@import", "<script", "<img"):
+        assert word not in shown
+    assert len(shown) < 1200
+
+
+def test_what_has_no_lines_or_name_makes_no_room():
+    assert lines_html([]) == warnings_html([]) == ""
+    assert "<span>" not in card_html("leakage", "")
+
+
+def test_chips_stand_before_the_classes_and_not_before_the_sum():
+    rows = with_chips(["#112233"], [["water", 1], ["mean", 2]])
+    assert "#112233" in rows[0][0]
+    assert rows[1] == ["mean", 2]
+
+
+def test_texts_stand_to_the_left_and_numbers_to_the_right():
+    assert table_html(["a", "b"], [["x", 1]]).count("right") == 2
+    assert "right" not in table_html(["a", "b"], [["x", "y"]], texts=True)

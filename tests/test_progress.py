@@ -40,7 +40,7 @@ def test_the_bar_of_a_cluster_counts_its_tasks(capsys):
     from distributed import Client
 
     with (
-        Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None),
+        Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0"),
         progress_bar("adding up", delay=0),
     ):
         assert work().compute() == 20

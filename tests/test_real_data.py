@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.windows import Window
 
 from seg4eo_xr.cli import main
 
@@ -20,6 +21,16 @@ pytestmark = [
 
 def run(*words: object) -> None:
     assert main([str(word) for word in words]) == 0
+
+
+def cut(file: Path, folder: Path, window: Window) -> Path:
+    """Write a part of a raster, on its own pixels."""
+    with rasterio.open(file) as source:
+        place = {"transform": source.window_transform(window)}
+        shape = {"width": window.width, "height": window.height}
+        with rasterio.open(folder / file.name, "w", **source.profile | place | shape) as part:
+            part.write(source.read(window=window))
+    return folder / file.name
 
 
 def chain(folder: Path, image: Path, label: Path, patch_size: int) -> dict:
@@ -61,18 +72,21 @@ def test_landsat_with_dense_land_cover(tmp_path):
 
 def test_drone_imagery_with_polygons_of_another_crs(tmp_path):
     folder = DATA / "kampala_oam_buildings"
-    image, label = folder / "kampala_rgb.tif", folder / "buildings.geojson"
-    report = chain(tmp_path, image, label, 256)
+    image, mask = (
+        cut(folder / f"kampala_{name}.tif", tmp_path, Window(2048, 768, 1024, 1024))
+        for name in ("rgb", "buildings_mask")
+    )
+    report = chain(tmp_path, image, folder / "buildings.geojson", 256)
     assert report["classes"]["codes"] == [0, 1]
     with (
         rasterio.open(image) as scene,
-        rasterio.open(folder / "kampala_buildings_mask.tif") as mask,
+        rasterio.open(mask) as truth,
         rasterio.open(tmp_path / "map.tif") as result,
     ):
         assert result.crs == scene.crs
         assert result.transform == scene.transform
         assert report["pixels"] == scene.width * scene.height
-        buildings = np.count_nonzero(mask.read(1))
+        buildings = np.count_nonzero(truth.read(1))
     assert np.sum(report["confusion_matrix"][1]) == buildings
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
+import toy_network
 
 from seg4eo_xr.training.config import TrainConfig
 from seg4eo_xr.training.fit import train
@@ -25,33 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class TinyNetwork(torch.nn.Module):
-    """All that could tell a resumed training from one that ran through: dropout and statistics."""
-
-    def __init__(self, bands: int = 10, outputs: int = 6, *, random: bool = True) -> None:
-        super().__init__()
-        norm = torch.nn.BatchNorm2d(8) if random else torch.nn.GroupNorm(2, 8)
-        dropout = torch.nn.Dropout(0.3 if random else 0.0)
-        layers = torch.nn.Conv2d(bands, 8, 3, padding=1), norm, torch.nn.ReLU(), dropout
-        self.encoder = torch.nn.Sequential(*layers)
-        self.head = torch.nn.Conv2d(8, outputs, 1)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.encoder(image))
-        return logits
-
-
 @contextmanager
 def tiny_network(*, random: bool = True) -> Iterator[None]:
     """Let trainings build a tiny network whatever the options say."""
-
-    def build(spec: Any, **_: Any) -> TinyNetwork:
-        return TinyNetwork(spec.in_channels, spec.out_channels, random=random)
-
-    with (
-        mock.patch("seg4eo_xr.training.fit.build_model", build),
-        mock.patch("seg4eo_xr.models.checkpoint.build_model", build),
-    ):
+    with toy_network.tiny_network("seg4eo_xr.training.fit", random=random):
         yield
 
 

@@ -95,6 +95,8 @@ def make_setup(
     batch_size: int = 2,
     layers: tuple[str, ...] = ("classes", "confidence", "probabilities"),
     seed: int = 0,
+    tta: bool = False,
+    temperature: float = 1.0,
 ) -> Setup:
     random = np.random.default_rng(seed)
     bands = 2
@@ -112,5 +114,13 @@ def make_setup(
         network.place = torch.ones(window)
     axes = tuple(map(WindowAxis, shape, window, overlap))
     token = f"toy-{classes}-{window}"
-    frozen = Network(network, token=token, binary=binary, device="cpu")
+    frozen = Network(
+        network,
+        token=token,
+        binary=binary,
+        device="cpu",
+        tta=tta,
+        temperature=temperature,
+        measures=encoding.measures,
+    )
     return Setup(scene, frozen, contract, encoding, axes, blending, batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from seg4eo_xr.cli.main import COMMANDS, main
+from seg4eo_xr.cli.directory import COMMANDS
+from seg4eo_xr.cli.main import main
 
 __all__ = ["COMMANDS", "main"]

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from tyro.conf import FlagCreatePairsOff
 
-Flag = FlagCreatePairsOff[bool]
+@dataclass(frozen=True)
+class Told:
+    """What a command has to say when it is done.
+
+    Parameters
+    ----------
+    text
+        For people.
+    data
+        The same for machines: plain values, fit for JSON.
+    """
+
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Command(Protocol):
-    """A subcommand: its options are its fields."""
+class Command(ABC):
+    """A subcommand: its options are its fields, and those of the dataclasses among them."""
 
-    def run(self) -> None:
+    FIRST_WORD: ClassVar[str | None] = None
+    """Option whose name may be left out where it comes first."""
+
+    @abstractmethod
+    def run(self, *, progress: bool) -> Told:
         """Do the work and say what was made.
+
+        Parameters
+        ----------
+        progress
+            Whether to show bars on standard error.
 
         Raises
         ------
@@ -23,7 +47,23 @@ class Command(Protocol):
 
 
 class PartlyFailedError(Exception):
-    """Some of the work failed; the message lists what."""
+    """Some of the work failed.
+
+    Parameters
+    ----------
+    message
+        What failed.
+    told
+        What was made all the same.
+    """
+
+    def __init__(self, message: str, told: Told | None = None) -> None:
+        super().__init__(message)
+        self.told = told
+
+
+class UsageError(ValueError):
+    """The words of a command line, or the lines of a settings file, cannot be meant."""
 
 
 def one_or_many(paths: tuple[str, ...]) -> str | list[str]:

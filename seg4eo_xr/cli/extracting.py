@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tyro.conf import OmitArgPrefixes
-
-from seg4eo_xr.cli.command import Flag, PartlyFailedError, one_or_many
+from seg4eo_xr.cli.answers import of_store
+from seg4eo_xr.cli.command import Command, PartlyFailedError, Told, one_or_many
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit, SceneSplit, SpatialSplit
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.pairs import GRID_PATTERN, IMAGE_PATTERN, LABEL_PATTERN, find_pairs
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from seg4eo_xr.geometry.splits import Split
+    from seg4eo_xr.patches.batch import BatchResult
+    from seg4eo_xr.patches.pairs import Pairs
     from seg4eo_xr.scenes.classes import ClassTable
 
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 class SplitChoice:
     """How patches are dealt to training, validation and test."""
 
-    shares: OmitArgPrefixes[RandomSplit] = field(default_factory=RandomSplit)
+    shares: RandomSplit = field(default_factory=RandomSplit)
     """Shares of the splits."""
     split_block: int | None = None
     """Deal whole blocks of that many pixels instead of single patches."""
-    split_by_scene: Flag = False
+    split_by_scene: bool = False
     """Deal whole scenes instead of single patches."""
     split_buffer: float = 0
     """With split_block or split_by_scene: pixels between patches of different splits, at least."""
@@ -60,9 +61,10 @@ class SplitChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractSingle:
+class ExtractSingle(Command):
     """Cut one scene and its labels into a patch store.
 
+    seg4eo-xr extract batch does the same with a folder of scenes.
     Example: seg4eo-xr extract single --image s2.tif --label landcover.gpkg --column class
     --output patches.zarr --patch_size 256
     """
@@ -81,16 +83,16 @@ class ExtractSingle:
     """Number of bands that the scene has to have; any if not given."""
     classes: Path | None = None
     """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
-    scene: OmitArgPrefixes[SceneOptions] = field(default_factory=SceneOptions)
+    scene: SceneOptions = field(default_factory=SceneOptions)
     """How the scene is opened."""
-    labels: OmitArgPrefixes[LabelOptions] = field(default_factory=LabelOptions)
+    labels: LabelOptions = field(default_factory=LabelOptions)
     """How the labels are read."""
-    split: OmitArgPrefixes[SplitChoice] = field(default_factory=SplitChoice)
+    split: SplitChoice = field(default_factory=SplitChoice)
     """How patches are dealt to training, validation and test."""
-    patches: OmitArgPrefixes[ExtractOptions] = field(default_factory=ExtractOptions)
+    patches: ExtractOptions = field(default_factory=ExtractOptions)
     """How patches are cut."""
 
-    def run(self) -> None:
+    def run(self, *, progress: bool) -> Told:
         """Write the store and say what it holds."""
         from seg4eo_xr.patches.extract import extract_patches
         from seg4eo_xr.scenes.labels import open_labels
@@ -108,13 +110,14 @@ class ExtractSingle:
             id_column=self.id_column,
             split=self.split.rule(),
             classes=table,
+            progress=progress,
         )
-        print(store.describe())
+        return of_store(store)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractBatch:
-    """Cut the scenes of a folder and their labels into one patch store.
+class ExtractBatch(Command):
+    """Cut the scenes of a folder into one patch store.
 
     Files that share a key belong together, as Image_1.tif, Label_1.tif and Grid_1.shp do; patterns
     are regular expressions of whole file names, whose first group is the key.
@@ -127,7 +130,7 @@ class ExtractBatch:
     """The patch store to write, as patches.zarr or s3://bucket/patches.zarr."""
     grid: Path | None = None
     """Polygons for all scenes that have no grid of their own, one a patch."""
-    recursive: Flag = False
+    recursive: bool = False
     """Look into subfolders too."""
     image_pattern: str = IMAGE_PATTERN
     """Names of the scenes."""
@@ -139,16 +142,16 @@ class ExtractBatch:
     """Column of the grids that names the patches; the row number if not given."""
     classes: Path | None = None
     """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
-    scene: OmitArgPrefixes[SceneOptions] = field(default_factory=SceneOptions)
+    scene: SceneOptions = field(default_factory=SceneOptions)
     """How the scenes are opened."""
-    labels: OmitArgPrefixes[LabelOptions] = field(default_factory=LabelOptions)
+    labels: LabelOptions = field(default_factory=LabelOptions)
     """How the labels are read."""
-    split: OmitArgPrefixes[SplitChoice] = field(default_factory=SplitChoice)
+    split: SplitChoice = field(default_factory=SplitChoice)
     """How patches are dealt to training, validation and test."""
-    patches: OmitArgPrefixes[ExtractOptions] = field(default_factory=ExtractOptions)
+    patches: ExtractOptions = field(default_factory=ExtractOptions)
     """How patches are cut."""
 
-    def run(self) -> None:
+    def run(self, *, progress: bool) -> Told:
         """Write the store, say what it holds, and list what failed."""
         from seg4eo_xr.patches.batch import extract_batch
 
@@ -159,7 +162,6 @@ class ExtractBatch:
             grid_pattern=self.grid_pattern,
             recursive=self.recursive,
         )
-        print(pairs, end="\n\n")
         result = extract_batch(
             pairs,
             self.output,
@@ -170,15 +172,24 @@ class ExtractBatch:
             id_column=self.id_column,
             split=self.split.rule(),
             scene_options=self.scene,
+            progress=progress,
         )
-        print(result.store.describe())
-        if result.skipped:
-            print(f"skipped, since the store holds them: {', '.join(result.skipped)}")
+        told = _batch_told(pairs, result)
         if result.failed:
-            told = [f"  {name}: {message}" for name, message in result.failed.items()]
-            raise PartlyFailedError(
-                "\n".join([f"{len(told)} of {len(pairs)} scenes failed, the rest is done", *told])
-            )
+            lines = [f"  {name}: {message}" for name, message in result.failed.items()]
+            failed = f"{len(lines)} of {len(pairs)} scenes failed, the rest is done"
+            raise PartlyFailedError("\n".join([failed, *lines]), told)
+        return told
+
+
+def _batch_told(pairs: Pairs, result: BatchResult) -> Told:
+    store = of_store(result.store)
+    text = f"{pairs}\n\n{store.text}"
+    if result.skipped:
+        text += f"\nskipped, since the store holds them: {', '.join(result.skipped)}"
+    files = {pair.name: str(pair.image) for pair in pairs}
+    about = {"pairs": files, "skipped": result.skipped, "failed": result.failed}
+    return Told(text, {**store.data, **about})
 
 
 def class_table(path: Path | None) -> ClassTable | None:

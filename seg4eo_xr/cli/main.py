@@ -1,4 +1,4 @@
-"""From the words of a command line to a command and an exit status.
+"""From the words of a command line to a command, its answer and an exit status.
 
 Exit status: 0 done, 1 a part failed or an error of the program's own, 2 wrong use or input,
 130 interrupted.
@@ -6,45 +6,28 @@ Exit status: 0 done, 1 a part failed or an error of the program's own, 2 wrong u
 
 from __future__ import annotations
 
-import inspect
+import contextlib
+import json
 import os
 import sys
-import warnings
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Union
-
-import tyro
-from tyro.conf import subcommand
+from argparse import Namespace
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
 
 from seg4eo_xr import __version__
-from seg4eo_xr.cli.command import Command, PartlyFailedError
-from seg4eo_xr.cli.extracting import ExtractBatch, ExtractSingle
-from seg4eo_xr.cli.modelling import Demo, Evaluate, Models, Predict
-from seg4eo_xr.cli.stores import Export, Import, Info, Visualize
-from seg4eo_xr.cli.training import CrossValidate, Train
+from seg4eo_xr.cli.answers import plain
+from seg4eo_xr.cli.command import Command, PartlyFailedError, Told, UsageError
+from seg4eo_xr.cli.directory import COMMANDS
+from seg4eo_xr.cli.old_names import renamed
+from seg4eo_xr.cli.option import build, options_of
+from seg4eo_xr.cli.overview import overview
+from seg4eo_xr.cli.parser import GENERAL_FLAGS, RED, command_parser, paint, split_words
+from seg4eo_xr.cli.settings import read_settings, write_settings
+from seg4eo_xr.cli.voices import voices
+from seg4eo_xr.options import suggestion
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-COMMANDS: dict[str, type[Command]] = {
-    "extract single": ExtractSingle,
-    "extract batch": ExtractBatch,
-    "info": Info,
-    "visualize": Visualize,
-    "import": Import,
-    "export": Export,
-    "train": Train,
-    "cross-validate": CrossValidate,
-    "predict": Predict,
-    "evaluate": Evaluate,
-    "models": Models,
-    "demo": Demo,
-}
-
-_DESCRIPTION = """Segment satellite, aerial or drone imagery: cut patches, train, map, evaluate.
-
-seg4eo-xr COMMAND --help explains a command's options, which may be written --patch_size or
---patch-size alike. --debug shows the traceback of an error. A first try: seg4eo-xr demo"""
+_HELP = ("-h", "--help", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,60 +44,118 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    if words == ["--version"]:
-        print(f"seg4eo-xr {__version__}")
-        return 0
-    if debug:
-        _parse(words).run()
-        return 0
+    # Wherever they stand, since wrong words have to be told in the right way too.
+    debug, as_json = "--debug" in words, "--json" in words
     try:
-        command = _parse(words)
-        with _plain_warnings():
-            command.run()
-        sys.stdout.flush()
+        return _answer(words)
     except BrokenPipeError:
         # Whoever reads our lines, such as `head`, has had enough; Python must not flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, TypeError, OSError, ImportError, PartlyFailedError) as error:
-        told = [f"error: {error}", *getattr(error, "__notes__", ())]
-        print("\n".join(told), file=sys.stderr)
-        return 1 if isinstance(error, PartlyFailedError) else 2
+        return 0
+    except PartlyFailedError as error:
+        return _end(error, 1, as_json=as_json)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+        if debug:
+            raise
+        return _end(error, 2, as_json=as_json)
     except KeyboardInterrupt as interrupt:
+        if debug:
+            raise
         print("\n".join(["interrupted", *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
         return 130
+
+
+def _answer(words: list[str]) -> int:
+    """Do what the words ask for."""
+    if words == ["--version"]:
+        print(f"seg4eo-xr {__version__}")
+        return 0
+    if not words or words[0] in _HELP:
+        if not words[1:]:
+            print(overview(), file=sys.stdout if words else sys.stderr)
+            return 0 if words else 2
+        words = [*words[1:], "--help"]
+    early = list(takewhile(lambda word: word.removeprefix("--") in GENERAL_FLAGS, words))
+    name, command, rest = _command(words[len(early) :])
+    rest, notes = renamed(name, rest)
+    values, general = split_words(name, command, [*rest, *early])
+    if general.help:
+        print(command_parser(name, command).format_help(), end="")
+        return 0
+    if general.config is not None:
+        values = read_settings(general.config, command) | values
+    if general.dump_config:
+        print(_dump(name, command, values), end="")
+        return 0
+    if notes and not general.quiet:
+        print(*notes, sep="\n", file=sys.stderr)
+    _require_all(name, command, values)
+    with voices(quiet=general.quiet, verbose=general.verbose):
+        return _run(build(command, values), general)
+
+
+def _run(command: Command, general: Namespace) -> int:
+    """Run a command; whatever its parts print beside its answer is no answer."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            told = command.run(progress=sys.stderr.isatty() and not general.quiet)
+    except PartlyFailedError as error:
+        if error.told is not None:
+            _say(error.told, as_json=general.json)
+        raise
+    _say(told, as_json=general.json)
     return 0
 
 
-def _parse(words: list[str]) -> Command:
+def _say(told: Told, *, as_json: bool) -> None:
+    text = told.text
+    if as_json:
+        text = json.dumps(plain(told.data), ensure_ascii=False, indent=2)
+    print(text, flush=True)
+
+
+def _end(error: Exception, status: int, *, as_json: bool) -> int:
+    """Say what is wrong: one message, for machines the last line of standard error."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        # What the system says, without its number.
+        text = f"{error.filename}: {error.strerror}"
+    message = "\n".join([text, *getattr(error, "__notes__", ())])
+    if as_json:
+        print(json.dumps({"error": message, "status": status}), file=sys.stderr)
+    else:
+        print(f"{paint('error:', RED, sys.stderr)} {message}", file=sys.stderr)
+    return status
+
+
+def _command(words: list[str]) -> tuple[str, type[Command], list[str]]:
+    """Find the command that the first words name."""
+    if not words:
+        raise UsageError("a command is missing; seg4eo-xr --help lists them")
     for size in (2, 1):
         name = " ".join(words[:size])
         if name in COMMANDS:
-            return tyro.cli(COMMANDS[name], args=words[size:], prog=f"seg4eo-xr {name}")
-    if words[:1] == ["extract"]:
-        return _parse(["extract", "single", *words[1:]])
-    choices: Any = Union[  # noqa: UP007
-        tuple(
-            Annotated[command, subcommand(name, description=_first_line(command))]
-            for name, command in COMMANDS.items()
-        )
+            return name, COMMANDS[name], words[size:]
+    if words[0] == "extract" and (not words[1:] or words[1].startswith("-")):
+        return _command(["extract", "single", *words[1:]])
+    asked = " ".join(words[:2]) if words[0] == "extract" else words[0]
+    hint = suggestion(asked, COMMANDS) or "; seg4eo-xr --help lists them"
+    raise UsageError(f"unknown command {asked!r}{hint}")
+
+
+def _dump(name: str, command: type[Command], values: dict[str, Any]) -> str:
+    """Options as TOML; where none is missing they are also checked."""
+    if all(option.name in values for option in options_of(command) if option.required):
+        build(command, values)
+    return write_settings(name, command, values)
+
+
+def _require_all(name: str, command: type[Command], values: dict[str, Any]) -> None:
+    first = command.FIRST_WORD
+    missing = [
+        one.name if one.name == first else f"--{one.name}"
+        for one in options_of(command)
+        if one.required and one.name not in values
     ]
-    chosen: Command = tyro.cli(choices, args=words, prog="seg4eo-xr", description=_DESCRIPTION)
-    return chosen
-
-
-def _first_line(command: type[Command]) -> str:
-    return (inspect.getdoc(command) or "").partition("\n")[0]
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Show a warning as one line, without the place in the code."""
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"warning: {message}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
+    if missing:
+        raise UsageError(f"{' and '.join(missing)} must be given; see seg4eo-xr {name} --help")

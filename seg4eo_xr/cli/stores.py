@@ -4,45 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Literal
 
-from tyro.conf import arg
-
-from seg4eo_xr.cli.command import Flag
+from seg4eo_xr.cli.answers import of_path, of_store
+from seg4eo_xr.cli.command import Command, Told
 from seg4eo_xr.geometry.splits import SplitName
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.scenes.contract import NormalizationKind
 from seg4eo_xr.scenes.label_options import LabelOptions
 
-# A store that is read is --dataset_root everywhere, and --output too where the scripts had it so.
-ReadStore = Annotated[str, arg(aliases=("--dataset-root",))]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Info:
+class Info(Command):
     """Show what a patch store holds.
 
     Example: seg4eo-xr info --dataset_root patches.zarr
     """
 
-    output: ReadStore
+    dataset_root: str
     """The patch store."""
 
-    def run(self) -> None:
+    def run(self, *, progress: bool) -> Told:
         """Print sizes, splits, classes, bands and how far the splits are apart."""
         from seg4eo_xr.patches.store import open_store
 
-        print(open_store(self.output).describe())
+        return of_store(open_store(self.dataset_root))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visualize:
+class Visualize(Command):
     """Draw patches of a store with their labels.
 
     Example: seg4eo-xr visualize --dataset_root patches.zarr --split train --samples 4
     """
 
-    output: ReadStore
+    dataset_root: str
     """The patch store."""
     split: SplitName = "train"
     """The split whose patches are drawn."""
@@ -57,27 +53,28 @@ class Visualize:
     picture: Path | None = None
     """The picture to write; <store>_<split>_<sample_index>.png in this folder if not given."""
 
-    def run(self) -> None:
+    def run(self, *, progress: bool) -> Told:
         """Write the picture and say where it is."""
         from seg4eo_xr.plotting import plot_samples
 
-        name = f"{PurePosixPath(self.output).stem}_{self.split}_{self.sample_index}.png"
+        name = f"{PurePosixPath(self.dataset_root).stem}_{self.split}_{self.sample_index}.png"
         picture = self.picture or Path(name)
         plot_samples(
-            self.output,
+            self.dataset_root,
             split=self.split,
             indices=range(self.sample_index, self.sample_index + self.samples),
             bands=self.bands,
             stretch=self.stretch,
             path=picture,
         )
-        print(picture)
+        return of_path(picture)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Import:
-    """Bring a folder {train,validation,test}/{images,labels}/*.tif into a patch store.
+class Import(Command):
+    """Bring a folder of GeoTIFF patches into a patch store.
 
+    The files are {train,validation,test}/{images,labels}/*.tif.
     Example: seg4eo-xr import --data_dir Patch --output patches.zarr
     """
 
@@ -91,14 +88,16 @@ class Import:
     """Code of unlabelled pixels; the label files' own nodata value becomes it too."""
     unlabelled: tuple[int, ...] = ()
     """Further codes that mean "no label", such as 0 in sparse masks."""
+    band_names: tuple[str, ...] | None = None
+    """Names of all bands, in order, where the files have none; prediction finds bands by name."""
     normalization: NormalizationKind = ExtractOptions.normalization
     """How a model trained on this store normalises its input."""
-    overwrite: Flag = False
+    overwrite: bool = False
     """Replace a patch store that exists already."""
-    append: Flag = False
+    append: bool = False
     """Add to a patch store that exists already."""
 
-    def run(self) -> None:
+    def run(self, *, progress: bool) -> Told:
         """Write the store and say what it holds."""
         from seg4eo_xr.cli.extracting import class_table
         from seg4eo_xr.patches.importing import import_patches
@@ -108,17 +107,20 @@ class Import:
             self.output,
             label_options=LabelOptions(ignore=self.ignore, unlabelled=self.unlabelled),
             classes=class_table(self.classes),
+            band_names=self.band_names,
             normalization=self.normalization,
             overwrite=self.overwrite,
             append=self.append,
+            progress=progress,
         )
-        print(store.describe())
+        return of_store(store)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
-    """Write the patches of a store as GeoTIFFs: {train,validation,test}/{images,labels}/*.tif.
+class Export(Command):
+    """Write the patches of a store as GeoTIFFs.
 
+    The files are {train,validation,test}/{images,labels}/*.tif.
     Example: seg4eo-xr export --dataset_root patches.zarr --output Patch
     """
 
@@ -129,8 +131,11 @@ class Export:
     splits: tuple[SplitName, ...] | None = None
     """The splits to write; all if not given."""
 
-    def run(self) -> None:
+    def run(self, *, progress: bool) -> Told:
         """Write the files and say where they are."""
         from seg4eo_xr.patches.exporting import export_patches
 
-        print(export_patches(self.dataset_root, self.output, splits=self.splits))
+        exported = export_patches(
+            self.dataset_root, self.output, splits=self.splits, progress=progress
+        )
+        return of_path(exported)

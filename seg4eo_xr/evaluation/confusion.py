@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +11,27 @@ import numpy as np
 import xarray as xr
 from dask.delayed import delayed
 
-from seg4eo_xr.evaluation.pairs import PairCounts, count_pairs
+from seg4eo_xr.evaluation.boundaries import BorderScores
+from seg4eo_xr.evaluation.evaluate_options import EvaluateOptions
+from seg4eo_xr.evaluation.matching import joined
+from seg4eo_xr.evaluation.pairs import PairCounts
+from seg4eo_xr.evaluation.points import read_points, tally_points
+from seg4eo_xr.evaluation.result import Evaluation
+from seg4eo_xr.evaluation.split_zones import SPLIT_COLUMN, check_splits, split_areas, store_of
+from seg4eo_xr.evaluation.tallies import (
+    BORDERS,
+    WHOLE,
+    Counting,
+    count_pairs,
+    merge_tallies,
+    tally_blocks,
+)
+from seg4eo_xr.evaluation.zones import zones_of
 from seg4eo_xr.maps.layers import nodata_of
-from seg4eo_xr.maps.store import open_map
+from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
-from seg4eo_xr.staging import commit, staging
-from seg4eo_xr.training.metrics import METRICS, Scores, scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,116 +39,19 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
-    from seg4eo_xr.evaluation.pairs import Array
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Evaluation:
-    """How well a map agrees with a reference.
-
-    Parameters
-    ----------
-    matrix
-        Pixels, ``(class, class)`` int64: a row for each class of the reference, a column for each
-        class of the map.
-    classes
-        The classes of both axes.
-    """
-
-    matrix: np.ndarray
-    classes: ClassTable
-
-    @cached_property
-    def scores(self) -> Scores:
-        """Every score of the matrix, as arrays over the classes."""
-        return scores(self.matrix)
-
-    @property
-    def miou(self) -> float:
-        """Mean intersection over union of the classes that occur."""
-        return self.scores.miou
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the pixels whose class is right."""
-        return self.scores.accuracy
-
-    @property
-    def pixels(self) -> int:
-        """Pixels that were compared."""
-        return int(self.matrix.sum())
-
-    @property
-    def per_class(self) -> dict[str, dict[str, float]]:
-        """IoU, F1, precision, recall and reference pixels (``support``) by class name.
-
-        A class that occurs neither in the map nor in the reference has NaN.
-        """
-        result: dict[str, dict[str, float]] = self.scores.to_dict(self._keys)["per_class"]
-        return result
-
-    @property
-    def _keys(self) -> list[str]:
-        names = self.classes.names
-        return [
-            name if names.count(name) == 1 else f"{name} ({code})"
-            for name, code in zip(names, self.classes.codes, strict=True)
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, fit for JSON: scores that do not exist are None."""
-        report: dict[str, Any] = _without_nan(
-            {
-                **self.scores.to_dict(self._keys),
-                "pixels": self.pixels,
-                "classes": self.classes.to_dict(),
-                "confusion_matrix": self.matrix.tolist(),
-            }
-        )
-        return report
-
-    def to_json(self, path: str | PathLike[str]) -> Path:
-        """Write `to_dict` as a JSON file, replacing what stands there."""
-        path = Path(path)
-        with staging(path, overwrite=True) as folder:
-            unfinished = folder / "report.json"
-            unfinished.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
-            commit(unfinished, path)
-        return path
-
-    def __repr__(self) -> str:
-        head = ["class", "IoU", "F1", "precision", "recall", "pixels"]
-        rows = [
-            [name, *(_three_digits(row[metric]) for metric in METRICS), f"{row['support']:,}"]
-            for name, row in self.per_class.items()
-        ]
-        macro = self.scores.macro
-        rows.append(["mean", *(_three_digits(macro[name]) for name in METRICS), f"{self.pixels:,}"])
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            f"{row[0]:<{widths[0]}}  "
-            + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-            for row in (head, *rows)
-        ]
-        return "\n".join([*lines, f"accuracy {_three_digits(self.accuracy)}"])
-
-
-def _three_digits(number: float) -> str:
-    return "–" if math.isnan(number) else f"{number:.3f}"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+    from seg4eo_xr.evaluation.points import PointCounts
+    from seg4eo_xr.evaluation.tallies import Array, Part
+    from seg4eo_xr.patches.store import PatchStore
+    from seg4eo_xr.scenes.label_options import LabelOptions
 
 
 def evaluate(
     prediction: xr.Dataset | xr.DataArray | str | PathLike[str],
-    reference: xr.DataArray | gpd.GeoDataFrame | str | PathLike[str],
-    options: LabelOptions | None = None,
+    reference: xr.DataArray | xr.Dataset | gpd.GeoDataFrame | str | PathLike[str],
+    options: EvaluateOptions | LabelOptions | None = None,
     *,
     classes: ClassTable | None = None,
+    zones: gpd.GeoDataFrame | PatchStore | str | PathLike[str] | None = None,
     **changes: Any,
 ) -> Evaluation:
     """Compare a map with a reference, in one pass and in bounded memory.
@@ -152,15 +64,20 @@ def evaluate(
         A map, or what `open_map` opens; of a Dataset the layer ``classes``. A lazy prediction is
         computed here and not kept: write it first if the map is wanted too.
     reference
-        Labels ``(y, x)``, or whatever `open_labels` opens: rasters on the map's grid, or of any
-        other with ``warp=True``; vectors of any CRS.
+        Another map, labels ``(y, x)``, or whatever `open_labels` opens: rasters on the map's grid,
+        which may cover more, or of any other with ``warp=True``; polygons of any CRS; or points of
+        any CRS with a ``column`` of classes, of which each is compared with the pixel under it.
     options
-        How the reference becomes codes on the map's pixels.
+        How the reference becomes codes on the map's pixels, and what is counted apart.
     classes
-        The classes to report; by default those of the map, else those of the reference, else the
-        codes that occur.
+        The classes to report; others are an error. By default those of the map's class table and
+        those that only the reference's has; codes that occur where there is no table.
+    zones
+        Polygons of any CRS, or a vector file of them; each zone is evaluated for itself too. Or a
+        patch store: the ground of its training, validation and test patches is evaluated each for
+        itself, and how far these are apart is told beside.
     **changes
-        Fields of `LabelOptions` to set, as ``column="class"``.
+        Fields of `EvaluateOptions` to set, as ``column="class"`` or ``border_widths=(1, 3)``.
 
     Returns
     -------
@@ -169,74 +86,108 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the grids differ, a code is not among the classes, or no pixel is left to compare.
+        If the grids differ, a code is not among the classes, or nothing is left to compare.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
 
     Notes
     -----
-    Where the names of all the reference's classes are names of the map's classes too, classes are
-    matched by name; else by code.
+    Classes are matched by name where all names of one table are in the other, or the tables share a
+    telling name; else by code.
 
     Examples
     --------
-    >>> print(evaluate("map.tif", "reference.gpkg", column="class"))  # doctest: +SKIP
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> _, before = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    >>> after = before.where(before != 2, 4).assign_attrs(before.attrs).astype("uint8")
+    >>> evaluate(after, before).per_class["forest"]["recall"]
+    0.0
     """
     predicted = class_layer(prediction)
-    options = with_changes(options or LabelOptions(), changes)
-    labels = open_labels(reference, like=predicted, options=options)
-    counts = count_pairs(predicted, labels, nodata_of(predicted), options.ignore).compute()
-    given = classes or ClassTable.from_attrs(predicted.attrs)
-    labelled = ClassTable.from_attrs(labels.attrs)
-    if given is not None and labelled is not None:
-        counts = counts.relabelled(_codes_by_name(labelled, given))
-    table = given or labelled or _table_of_codes(counts)
-    matrix = counts.matrix(table.codes)
-    if not matrix.any():
+    if not isinstance(options, EvaluateOptions):
+        options = EvaluateOptions(**({} if options is None else vars(options)))
+    options = with_changes(options, changes)
+    store = store_of(zones)
+    if store is not None:
+        zones, options = split_areas(store), replace(options, zone_column=SPLIT_COLUMN)
+    counting = Counting(
+        nodata_of(predicted),
+        options.ignore,
+        options.border_widths,
+        None if zones is None else zones_of(zones, options.zone_column, predicted),
+    )
+    reference = reference_layer(reference)
+    points, what = read_points(reference, options)
+    if points is None:
+        labels = open_labels(reference, like=predicted, options=options)
+        tally = merge_tallies(tally_blocks(predicted, labels, counting).compute().ravel())
+        told, labelled = None, ClassTable.from_attrs(labels.attrs)
+    else:
+        tally, told, labelled = tally_points(points, predicted, what, options, counting)
+    named = ClassTable.from_attrs(predicted.attrs)
+    table, moved = _common_table(tally[WHOLE], classes or named, labelled, strict=bool(classes))
+    matrices = {
+        part: counts.relabelled(moved).matrix(table.codes) for part, counts in tally.items()
+    }
+    if not matrices[WHOLE].any():
+        where = "wherever the reference has a class, the map is nodata"
         raise ValueError(
-            "there is no pixel to compare: wherever the reference has a class, the map is nodata; "
-            "do the two overlap?"
+            f"there is no pixel to compare: {where if told is None else told}; do the two overlap?"
         )
-    return Evaluation(matrix, table)
+    evaluation = _evaluation(matrices, table, counting, told)
+    return evaluation if store is None else replace(evaluation, splits=check_splits(store))
 
 
-def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> xr.DataArray:
-    """Class layer of a map: ``classes``, or the only layer, whatever its name.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or it does not hold integers.
-    """
-    if not isinstance(prediction, xr.Dataset | xr.DataArray):
-        prediction = open_map(prediction)
-    if isinstance(prediction, xr.Dataset):
-        # A raster of somebody else's making may call its only layer as it likes.
-        name = "classes" if "classes" in prediction else next(iter(prediction), "classes")
-        if name not in prediction or (name != "classes" and len(prediction) > 1):
-            raise ValueError(
-                f"the prediction has no layer 'classes'; its layers are {list(prediction)}"
-            )
-        prediction = prediction[name]
-    if prediction.dtype.kind not in "iu":
-        raise ValueError(
-            f"a map of classes holds integers, got {prediction.dtype}; open the map with "
-            "seg4eo_xr.open_map, which leaves the numbers as they are stored"
-        )
-    return prediction.transpose("y", "x")
+def reference_layer(reference: Any) -> Any:
+    """Return the class layer of a reference that is a map with several; any other as it is."""
+    is_path = isinstance(reference, str) or hasattr(reference, "__fspath__")
+    if isinstance(reference, xr.Dataset) or (is_path and Path(reference, "classes").is_dir()):
+        return class_layer(reference)
+    return reference
 
 
-def _codes_by_name(labelled: ClassTable, given: ClassTable) -> dict[int, int]:
-    """Codes that the map has for the names of the reference's codes, if it has all of them."""
-    code_of = dict(zip(given.names, given.codes, strict=True))
-    if not set(labelled.names) <= set(code_of) or len(code_of) < len(given):
-        return {}
-    return {code: code_of[name] for name, code in zip(labelled.names, labelled.codes, strict=True)}
+def _common_table(
+    counts: PairCounts, named: ClassTable | None, labelled: ClassTable | None, *, strict: bool
+) -> tuple[ClassTable, dict[int, int]]:
+    """Classes to report, and the codes among them of the reference's codes."""
+    if named is None:
+        occurring = [*counts.prediction.tolist()]
+        if labelled is None:
+            occurring += counts.reference.tolist()
+        else:
+            # A map without names is held against the reference's codes.
+            occurring = [code for code in occurring if code not in labelled.codes]
+        table = ClassTable.from_codes(sorted(set(occurring))) if occurring else None
+        if labelled is None:
+            return table or ClassTable.from_codes([0]), {}
+        return (labelled if table is None else joined(labelled, table)[0]), {}
+    if labelled is None:
+        return named, {}
+    table, moved = joined(named, labelled)
+    return (named if strict else table), moved
 
 
-def _table_of_codes(counts: PairCounts) -> ClassTable:
-    occurs = sorted({*counts.reference.tolist(), *counts.prediction.tolist()})
-    return ClassTable.from_codes(occurs or [0])
+def _evaluation(
+    matrices: dict[Part, np.ndarray],
+    table: ClassTable,
+    counting: Counting,
+    points: PointCounts | None,
+) -> Evaluation:
+    """Arrange the matrices of all parts."""
+    nothing = np.zeros_like(matrices[WHOLE])
+    names = [] if counting.zones is None else counting.zones.names
+    return Evaluation(
+        matrices[WHOLE],
+        table,
+        {name: Evaluation(matrices.get(("zone", name), nothing), table) for name in names},
+        {width: _border_scores(matrices, width) for width in counting.widths},
+        points,
+    )
+
+
+def _border_scores(matrices: dict[Part, np.ndarray], width: int) -> BorderScores:
+    both, reference, prediction = (matrices["border", str(width), whose] for whose in BORDERS)
+    return BorderScores(width, both, reference, prediction, matrices[WHOLE])
 
 
 def confusion_matrix(

@@ -1,23 +1,17 @@
-"""Pixels of each pair of codes of two rasters, counted chunk by chunk, whatever the codes are."""
+"""Pixels of each pair of codes of two rasters, whatever the codes are; NumPy only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
-import xarray as xr
-from dask.delayed import delayed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dask.delayed import Delayed
-
-    Array = np.ndarray | da.Array | xr.DataArray
-
-_MERGED_AT_ONCE = 8
+# So many keys and what is made of them stay in a processor's cache.
+_PIXELS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,33 +74,76 @@ def count_block(
 ) -> PairCounts:
     """Count the pairs of one block; pixels without data or label do not count.
 
+    Parameters
+    ----------
+    predicted, labels
+        Codes of one shape, of any integer type.
+    nodata, ignore
+        Codes of missing pixels in `predicted` and `labels`; None where there are none.
+
     Examples
     --------
     >>> counts = count_block(np.array([[311, 9]]), np.array([[111, 255]]), None, 255)
     >>> counts.reference, counts.prediction, counts.counts
     (array([111]), array([311]), array([[1]]))
     """
-    counted = np.ones(labels.shape, bool)
-    for values, missing in ((predicted, nodata), (labels, ignore)):
-        if missing is not None:
-            counted &= values != missing
-    (rows, row), (columns, column) = (_indexed(array[counted]) for array in (labels, predicted))
-    shape = len(rows), len(columns)
-    counts = np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1])
-    return PairCounts(rows, columns, counts.reshape(shape))
+    if not labels.size:
+        nothing = np.empty(0, np.int64)
+        return PairCounts(nothing, nothing, np.empty((0, 0), np.int64))
+    (rows, row), (columns, column) = _indexed(labels, ignore), _indexed(predicted, nodata)
+    counts = _count_keys(row, column, len(rows), len(columns))
+    row_kept, column_kept = rows != ignore, columns != nodata
+    counts = counts[np.ix_(row_kept, column_kept)]
+    seen = counts.any(1), counts.any(0)
+    rows, columns = rows[row_kept][seen[0]], columns[column_kept][seen[1]]
+    order = np.argsort(rows), np.argsort(columns)
+    return PairCounts(rows[order[0]], columns[order[1]], counts[np.ix_(*seen)][np.ix_(*order)])
 
 
-def _indexed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes that occur, and the position of each value's code among them."""
-    if values.dtype.itemsize > 2:
+def _indexed(values: np.ndarray, missing: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Codes that may occur, int64, and the position of each pixel's code among them, flat."""
+    values = np.ravel(values)
+    if values.dtype.itemsize > 2 or values.dtype.kind not in "iu":
         codes, position = np.unique(values, return_inverse=True)
-        return codes.astype(np.int64), position
-    # a table of all numbers of 16 bits is far faster than sorting the pixels
-    lowest = np.iinfo(values.dtype).min
-    shifted = values.astype(np.intp) - lowest
-    occurs = np.zeros(256**values.dtype.itemsize, bool)
-    occurs[shifted] = True
-    return np.flatnonzero(occurs) + lowest, (np.cumsum(occurs) - 1)[shifted]
+        return codes.astype(np.int64), position.ravel()
+    if values.dtype.itemsize == 1:
+        # Counted from the missing code, which is 255 most often, positions are as small as codes.
+        first = 0 if missing is None else int(missing) % 256
+        steps = values.view(np.uint8) - np.uint8(first)
+        codes = np.arange(first, first + int(steps.max()) + 1).astype(np.uint8)
+        return codes.view(values.dtype).astype(np.int64), steps
+    # A table of all numbers of 16 bits is far faster than sorting the pixels.
+    numbers = values.view(np.uint16)
+    occurs = np.zeros(1 << 16, bool)
+    occurs[numbers] = True
+    found = np.flatnonzero(occurs).astype(np.uint16)
+    places = np.zeros(1 << 16, np.min_scalar_type(len(found)))
+    places[found] = np.arange(len(found))
+    return found.view(values.dtype).astype(np.int64), places[numbers]
+
+
+def _count_keys(row: np.ndarray, column: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Count the pairs of positions, ``(rows, columns)`` int64."""
+    size = rows * columns
+    dtype = np.min_scalar_type(size) if size < 1 << 16 else np.dtype(np.int64)
+    total = np.zeros(size, np.int64)
+    # Two keys of a byte are counted at once, as one key of two bytes, where there are many.
+    by_two = dtype.itemsize == 1 and len(row) >= _PIXELS_AT_ONCE
+    twos = np.zeros(1 << 16 if by_two else 0, np.int64)
+    for first in range(0, len(row), _PIXELS_AT_ONCE):
+        part = slice(first, first + _PIXELS_AT_ONCE)
+        keys = row[part].astype(dtype)
+        keys *= dtype.type(columns)
+        keys += column[part].astype(dtype, copy=False)
+        if by_two:
+            even = len(keys) // 2 * 2
+            np.add.at(twos, keys[:even].view(np.uint16), 1)
+            keys = keys[even:]
+        np.add.at(total, keys, 1)
+    if by_two:
+        square = twos.reshape(1 << 8, 1 << 8)
+        total += (square.sum(0) + square.sum(1))[:size]
+    return total.reshape(rows, columns)
 
 
 def merge_pairs(parts: Sequence[PairCounts]) -> PairCounts:
@@ -120,46 +157,3 @@ def merge_pairs(parts: Sequence[PairCounts]) -> PairCounts:
         place = np.searchsorted(rows, part.reference), np.searchsorted(columns, part.prediction)
         counts[np.ix_(*place)] += part.counts
     return PairCounts(rows, columns, counts)
-
-
-def count_pairs(
-    prediction: Array, reference: Array, nodata: float | None, ignore: float | None
-) -> Delayed:
-    """Count pairs of codes lazily, chunk by chunk of the prediction.
-
-    Parameters
-    ----------
-    prediction, reference
-        Integer codes of the same shape, ``(y, x)``.
-    nodata, ignore
-        Codes of missing pixels in the prediction and in the reference; None where there are none.
-
-    Returns
-    -------
-    Delayed
-        Of `PairCounts`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-    """
-    predicted, labels = (
-        da.asarray(array.data if isinstance(array, xr.DataArray) else array)
-        for array in (prediction, reference)
-    )
-    if predicted.shape != labels.shape:
-        raise ValueError(
-            f"the map has {predicted.shape} pixels and the reference {labels.shape}; "
-            "warp the reference onto the map's grid with reference.rio.reproject_match(map)"
-        )
-    labels = labels.rechunk(predicted.chunks, method="tasks")
-    count, merge = delayed(count_block, pure=True), delayed(merge_pairs, pure=True)
-    blocks = zip(predicted.to_delayed().ravel(), labels.to_delayed().ravel(), strict=True)
-    level: list[Any] = [count(*pair, nodata, ignore) for pair in blocks]
-    while len(level) > 1:
-        level = [
-            merge(level[i : i + _MERGED_AT_ONCE]) for i in range(0, len(level), _MERGED_AT_ONCE)
-        ]
-    counts: Delayed = level[0]
-    return counts

@@ -10,6 +10,7 @@ import numpy as np
 
 from seg4eo_xr.geometry.footprints import near, nearest
 from seg4eo_xr.geometry.splits import SPLITS
+from seg4eo_xr.html import card_html, lines_html, warnings_html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ PAIRS: tuple[tuple[SplitName, SplitName], ...] = tuple(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LeakageReport:
     """How far apart the splits of a patch store are.
 
@@ -70,6 +71,14 @@ class LeakageReport:
             for pair, distance in self.distances.items()
             if distance is not None
         ]
+
+    def __repr__(self) -> str:
+        told = [*self.lines(), *(f"warning: {problem}" for problem in self.problems())]
+        return "\n".join(told) or "no two splits have patches"
+
+    def _repr_html_(self) -> str:
+        lines = self.lines() or ["no two splits have patches"]
+        return card_html("leakage", "", lines_html(lines), warnings_html(self.problems()))
 
     def problems(self) -> list[str]:
         """Name what makes scores on validation or test patches look better than they are.

@@ -120,6 +120,11 @@ class WindowSpan:
     count: int
 
     @property
+    def start(self) -> int:
+        """First pixel of the chunk's first window."""
+        return self.axis.start(self.first)
+
+    @property
     def is_first(self) -> bool:
         """Whether no chunk stands before this one."""
         return self.first == 0
@@ -142,7 +147,12 @@ class WindowSpan:
     @property
     def valid(self) -> int:
         """Pixels of the scene that belong to the chunk."""
-        return min(self.core, self.axis.size - self.axis.start(self.first))
+        return min(self.core, self.axis.size - self.start)
+
+    @property
+    def interval(self) -> tuple[int, int]:
+        """First pixel of the scene that the windows cover, and the one behind the last."""
+        return self.start, min(self.start + self.reach, self.axis.size)
 
     @property
     def shared_before(self) -> int:

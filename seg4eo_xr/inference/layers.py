@@ -8,13 +8,41 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from seg4eo_xr.geometry.blending import FIXED_POINT
+from seg4eo_xr.pages import empty_pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-LayerName = Literal["classes", "confidence", "probabilities"]
+    from seg4eo_xr.scenes.classes import ClassTable
+
+LayerName = Literal[
+    "classes",
+    "confidence",
+    "probabilities",
+    "entropy",
+    "margin",
+    "disagreement",
+    "view_disagreement",
+]
+ProbabilityType = Literal["float32", "float16", "uint8"]
+
+MEASURES: tuple[LayerName, ...] = ("disagreement", "view_disagreement")
+"""Layers that do not follow from blended probabilities, and are summed as channels of their own."""
+
+BYTE_STEPS = 254
+"""Steps of a probability that is stored in a byte, where 255 stands for missing."""
+
+_MEANINGS = {
+    "classes": "class",
+    "confidence": "probability of the class given",
+    "probabilities": "probability of each class",
+    "entropy": "entropy of the probabilities, from 0 (one class is certain) to 1 (all are alike)",
+    "margin": "probability of the class given less that of the next",
+    "disagreement": "variance of the probabilities over the windows that overlap, all classes",
+    "view_disagreement": "variance of the probabilities over the views of a window, all classes",
+}
 
 
 @dataclass(frozen=True)
@@ -32,12 +60,15 @@ class MapEncoding:
         Code of missing pixels in the class layer; the other layers hold NaN there.
     layers
         Which layers to make.
+    probability_dtype
+        How the layer of probabilities is stored; uint8 in steps of 1/254.
     """
 
     codes: tuple[int, ...]
     threshold: float | None
     nodata: int
     layers: tuple[LayerName, ...]
+    probability_dtype: ProbabilityType = "float32"
 
     def __post_init__(self) -> None:
         map_format(self.codes, self.nodata)
@@ -49,17 +80,47 @@ class MapEncoding:
         """Outputs of the network: one a class, or a single one where there is a threshold."""
         return len(self.codes) if self.threshold is None else 1
 
+    @property
+    def measures(self) -> tuple[LayerName, ...]:
+        """Layers of `MEASURES` that are to be made, in their order."""
+        return tuple(layer for layer in MEASURES if layer in self.layers)
+
+    @property
+    def summed(self) -> int:
+        """Channels that are blended: the network's outputs and the measures."""
+        return self.channels + len(self.measures)
+
     def dtype(self, layer: LayerName) -> np.dtype[Any]:
         """Dtype of a layer."""
         if layer == "classes":
             return map_format(self.codes, self.nodata)[0]
-        return np.dtype(np.float32)
+        return np.dtype(self.probability_dtype if layer == "probabilities" else np.float32)
+
+    def missing(self, layer: LayerName) -> float:
+        """Number of missing pixels in a layer: `nodata`, 255 of probabilities in bytes, or NaN."""
+        if layer == "classes":
+            return self.nodata
+        return np.nan if self.dtype(layer).kind == "f" else 255
+
+    def attrs(self, layer: LayerName, classes: ClassTable) -> dict[str, Any]:
+        """Attributes of a layer by the CF conventions."""
+        attrs: dict[str, Any] = {"long_name": _MEANINGS[layer]}
+        stored_as_integers = self.dtype(layer).kind != "f"
+        if stored_as_integers:
+            attrs["_FillValue"] = self.missing(layer)
+        if layer == "classes":
+            return attrs | classes.to_attrs()
+        return (
+            attrs
+            | {"units": "1"}
+            | ({"scale_factor": 1 / BYTE_STEPS} if stored_as_integers else {})
+        )
 
     def empty(self, height: int, width: int) -> dict[LayerName, np.ndarray]:
         """Uninitialised layers of that size."""
         shapes = {"probabilities": (len(self.codes), height, width)}
         return {
-            layer: np.empty(shapes.get(layer, (height, width)), self.dtype(layer))
+            layer: empty_pages(shapes.get(layer, (height, width)), self.dtype(layer))
             for layer in self.layers
         }
 
@@ -69,7 +130,7 @@ class MapEncoding:
         Parameters
         ----------
         sums
-            Blended probabilities × `FIXED_POINT`, int32, ``(channel, y, x)``.
+            Blended probabilities and measures × `FIXED_POINT`, int32, ``(summed, y, x)``.
 
         Returns
         -------
@@ -78,30 +139,51 @@ class MapEncoding:
         """
         import torch
 
-        result: dict[LayerName, np.ndarray] = {}
+        from seg4eo_xr.inference import agreement, certainty
+
+        measured = dict(zip(self.measures, sums[self.channels :], strict=True))
+        sums = sums[: self.channels]
         if self.threshold is None:
-            best, index = sums.max(0)
+            best, index = certainty.leading_class(sums)
         else:
-            index = (sums[0] >= round(self.threshold * FIXED_POINT)).to(torch.int64)
-            best = torch.maximum(sums[0], FIXED_POINT - sums[0])
+            second = sums[0] >= round(self.threshold * FIXED_POINT)
+            index = second.to(torch.int64)
+            best = torch.where(second, sums[0], FIXED_POINT - sums[0])
+            sums = torch.stack([FIXED_POINT - sums[0], sums[0]])
+        result: dict[LayerName, np.ndarray] = {}
         for layer in self.layers:
             if layer == "classes":
                 # torch has no indexing of 16-bit codes, and indices cross from a device as bytes
                 codes = np.array(self.codes, self.dtype("classes"))
                 result[layer] = codes[index.to(torch.uint8).cpu().numpy()]
             elif layer == "confidence":
-                result[layer] = _probability(best).cpu().numpy()
+                result[layer] = _shares(best).cpu().numpy()
+            elif layer == "entropy":
+                result[layer] = _shares(certainty.entropy(sums)).cpu().numpy()
+            elif layer == "margin":
+                result[layer] = _shares(certainty.margin(sums)).cpu().numpy()
+            elif layer == "disagreement":
+                spread = agreement.variance(measured[layer], sums)
+                result[layer] = _shares(spread).cpu().numpy()
+            elif layer == "view_disagreement":
+                result[layer] = _shares(measured[layer]).cpu().numpy()
             else:
-                values = _probability(sums)
-                if self.threshold is not None:
-                    values = torch.cat([1 - values, values])
-                result[layer] = values.cpu().numpy()
+                result[layer] = self._stored(_shares(sums)).cpu().numpy()
         return result
+
+    def _stored(self, shares: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if self.probability_dtype == "uint8":
+            return (shares * BYTE_STEPS).round_().to(torch.uint8)
+        return shares.half() if self.probability_dtype == "float16" else shares
 
     def mark_missing(self, layers: dict[LayerName, np.ndarray], valid: np.ndarray) -> None:
         """Write nodata where `valid`, ``(y, x)`` bool, is False; in place."""
+        if valid.all():
+            return
         for layer, values in layers.items():
-            values[..., ~valid] = self.nodata if layer == "classes" else np.nan
+            values[..., ~valid] = self.missing(layer)
 
 
 _FORMATS = ((np.uint8, 255), (np.uint16, 65535), (np.int16, -32768))
@@ -151,6 +233,6 @@ def map_format(codes: Sequence[int], nodata: int | None = None) -> tuple[np.dtyp
     )
 
 
-def _probability(sums: torch.Tensor) -> torch.Tensor:
+def _shares(sums: torch.Tensor) -> torch.Tensor:
     # Rounding of many windows' shares can add up to a few units above one.
     return sums.clamp(0, FIXED_POINT).float() / FIXED_POINT

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from seg4eo_xr.geometry.blending import TaperKind
+from seg4eo_xr.inference.layers import LayerName, ProbabilityType
 from seg4eo_xr.options import require_choice
 
 Precision = Literal["float32", "bfloat16", "float16"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -29,8 +31,21 @@ class PredictOptions:
     cores busy so. It changes memory and speed, and not a bit of the result."""
     threshold: float = 0.5
     """Probability from which a binary model's pixel belongs to the second class."""
-    precision: Precision = "float32"
-    """Number format of the forward pass."""
+    layers: tuple[LayerName, ...] = ("classes", "confidence")
+    """What the map holds; layers of one map share the windows. Beside the classes and their
+    confidence: probabilities, entropy, margin, disagreement (of the windows that overlap) and
+    view_disagreement (of the eight pictures that tta averages)."""
+    probability_dtype: ProbabilityType = "float32"
+    """How the layer of probabilities is stored; uint8 in steps of 1/254."""
+    precision: PrecisionChoice = "auto"
+    """Number format of the forward pass; auto takes bfloat16 where the machine is fast at it, and
+    float32 elsewhere."""
+    compile: bool = False
+    """Compile the network before it runs, which pays for scenes of some hundred windows and needs a
+    C++ compiler on a processor."""
+    tta: bool = False
+    """Average the answers to the eight turned and mirrored pictures of each window, in eight times
+    the time."""
     device: Device = "auto"
     """Where the network runs; auto takes an accelerator if there is one."""
     output_nodata: int | None = None
@@ -43,5 +58,16 @@ class PredictOptions:
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         require_choice("blending", self.blending, get_args(TaperKind))
-        require_choice("precision", self.precision, get_args(Precision))
+        require_choice("precision", self.precision, get_args(PrecisionChoice))
+        require_choice("probability_dtype", self.probability_dtype, get_args(ProbabilityType))
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"layers must name one layer or several, each once, got {self.layers}")
+        for layer in self.layers:
+            require_choice("layers", layer, get_args(LayerName))
+        if "view_disagreement" in self.layers and not self.tta:
+            raise ValueError(
+                "layers has 'view_disagreement', but without test-time augmentation there is one "
+                "view of each window; set tta=True (--tta), or ask for 'disagreement', which is "
+                "that of overlapping windows"
+            )
         require_choice("device", self.device, get_args(Device))

@@ -1,20 +1,23 @@
 """The dask graph of a prediction: overlapping chunks run once, shared strips folded afterwards.
 
-`dask.array.map_overlap` hands each chunk the pixels that its last windows reach into; one layer
-made by hand then adds to each chunk the sums that its neighbours on the left, above and on the
-diagonal hold for it. The network is one key of the graph, so it travels once to each worker.
+Each chunk is gathered with the pixels past its end that its last windows reach into; one layer then
+adds to each chunk the sums that its neighbours on the left, above and on the diagonal hold for it.
+The network is one key of the graph, so it travels once to each worker.
 """
 
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
 from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
+
+from seg4eo_xr.inference.gathering import gather_regions
+from seg4eo_xr.pages import copy_to_pages
 
 if TYPE_CHECKING:
     from seg4eo_xr.geometry.windows import WindowSpan
@@ -28,37 +31,38 @@ def predict_chunks(scene: da.Array, runner: WindowRunner) -> dict[LayerName, da.
     Parameters
     ----------
     scene
-        Stored numbers, ``(band, y, x)``; of any chunks.
+        Stored numbers, ``(band, y, x)``; of any chunks. The whole scene or, where the runner's
+        spans are only a part of the window grid, what the windows of that part cover.
     runner
-        The kernel, with the windows that each chunk owns.
+        The kernel, with the windows that each chunk owns; consecutive ones along each axis.
 
     Returns
     -------
     dict
         Layer name to dask array, ``(y, x)`` or, for probabilities, ``(class, y, x)``, chunked as
         the runner's spans say. Compute layers that you want together in one call: they share the
-        windows.
+        windows. Where a part begins inside the scene, its first `overlap` rows and columns lack
+        what the windows before it add.
     """
     spans = runner.spans
-    sizes = tuple(tuple(span.valid for span in axis) for axis in spans)
-    halo = {1 + i: (0, s[0].axis.overlap if len(s) > 1 else 0) for i, s in enumerate(spans)}
-    # A cluster would choose p2p, which rechunks everything before the first chunk is handed on.
-    aligned = scene.rechunk({0: -1, 1: sizes[0], 2: sizes[1]}, method="tasks")
-    results = da.map_overlap(
+    regions = gather_regions(scene, *(_intervals(axis) for axis in spans))
+    results = da.map_blocks(
         _run_chunk,
-        aligned,
-        depth={0: 0, **halo},
-        boundary="none",
-        trim=False,
-        allow_rechunk=False,
+        regions,
         drop_axis=0,
-        chunks=sizes,
+        chunks=tuple(tuple(span.valid for span in axis) for axis in spans),
         dtype=object,
         meta=np.empty((0, 0), object),
-        name=f"windows-{tokenize(aligned.name, runner)}",
+        name=f"windows-{tokenize(regions.name, runner)}",
         runner=delayed(runner, name=f"network-{tokenize(runner)}", traverse=False),
     )
     return _fold_layers(results, runner.encoding, spans)
+
+
+def _intervals(spans: tuple[WindowSpan, ...]) -> list[tuple[int, int]]:
+    """Where each span's windows lie, counted from the first of them."""
+    origin = spans[0].start
+    return [(begin - origin, end - origin) for begin, end in (span.interval for span in spans)]
 
 
 def _run_chunk(chunk: np.ndarray, runner: WindowRunner, block_id: tuple[int, ...]) -> ChunkResult:
@@ -71,26 +75,22 @@ def _fold_layers(
     spans: tuple[tuple[WindowSpan, ...], tuple[WindowSpan, ...]],
 ) -> dict[LayerName, da.Array]:
     token = tokenize(results.name, encoding)
-    folded, own, sent = f"fold-{token}", f"own-{token}", f"sent-{token}"
+    folded, edges = f"fold-{token}", f"edges-{token}"
     fold: dict[Any, Any] = {}
     layers: dict[LayerName, dict[Any, Any]] = {layer: {} for layer in encoding.layers}
     for i, row in enumerate(spans[0]):
         for j, column in enumerate(spans[1]):
             block = (results.name, i, j)
-            # Strips travel as keys of their own, so that no worker fetches a whole neighbour.
-            fold[own, i, j] = (_own_part, block)
-            if not column.is_last:
-                fold[sent, "right", i, j] = (_strip, block, "right")
-            if not row.is_last:
-                fold[sent, "below", i, j] = (_strip, block, "below")
-            if not (row.is_last or column.is_last):
-                fold[sent, "corner", i, j] = (_strip, block, "corner")
+            fold[edges, i, j] = (_Edges.of, block)
             fold[folded, i, j] = (
-                fold_chunk,
-                (own, i, j),
-                None if column.is_first else (sent, "right", i, j - 1),
-                None if row.is_first else (sent, "below", i - 1, j),
-                None if row.is_first or column.is_first else (sent, "corner", i - 1, j - 1),
+                _fold,
+                block,
+                # Not used: with its edges taken at the latest now, a chunk's result can go, and
+                # only edges wait for the next row.
+                (edges, i, j),
+                (edges, i, j - 1) if j else None,
+                (edges, i - 1, j) if i else None,
+                (edges, i - 1, j - 1) if i and j else None,
                 encoding,
                 (row.valid, column.valid),
             )
@@ -111,13 +111,35 @@ def _fold_layers(
     return arrays
 
 
-def _own_part(result: ChunkResult) -> ChunkResult:
-    nothing = np.empty(0, np.int32)
-    return result._replace(below=nothing, right=nothing, corner=nothing)
+class _Edges(NamedTuple):
+    """What a chunk's neighbours need of it, so that no worker fetches a whole chunk."""
+
+    below: np.ndarray
+    right: np.ndarray
+    corner: np.ndarray
+
+    @classmethod
+    def of(cls, result: ChunkResult) -> _Edges:
+        return cls(result.below, result.right, result.corner)
 
 
-def _strip(result: ChunkResult, which: str) -> np.ndarray:
-    return np.asarray(getattr(result, which))
+def _fold(
+    own: ChunkResult,
+    _: _Edges,
+    left: _Edges | None,
+    above: _Edges | None,
+    diagonal: _Edges | None,
+    encoding: MapEncoding,
+    shape: tuple[int, int],
+) -> dict[LayerName, np.ndarray]:
+    return fold_chunk(
+        own,
+        None if left is None else left.right,
+        None if above is None else above.below,
+        None if diagonal is None else diagonal.corner,
+        encoding,
+        shape,
+    )
 
 
 def fold_chunk(
@@ -150,7 +172,7 @@ def fold_chunk(
     import torch
 
     # A task's inputs may have other readers: change copies only.
-    layers = {layer: values.copy() for layer, values in own.layers.items()}
+    layers = {layer: copy_to_pages(values) for layer, values in own.layers.items()}
     top, left = own.top.copy(), own.left.copy()
     rows, columns = top.shape[1], left.shape[2]
     if from_left is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections import Counter
 from dataclasses import replace
-from heapq import heapreplace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +13,21 @@ import dask.array as da
 import xarray as xr
 from dask.system import CPU_COUNT
 
+from seg4eo_xr.geometry.makespan import makespan
 from seg4eo_xr.geometry.windows import WindowAxis, chunk_spans
+from seg4eo_xr.inference.hardware import common_hardware, resolve_compile
+from seg4eo_xr.inference.heap import keep_blocks
 from seg4eo_xr.inference.layers import MapEncoding, map_format
-from seg4eo_xr.inference.network import Network, resolve_device
+from seg4eo_xr.inference.network import Network
 from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.inference.overlap_add import predict_chunks
+from seg4eo_xr.inference.precision import resolve_precision
 from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.conform import conform
+from seg4eo_xr.scenes.cubes import open_cube
 from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.open import band_scaling, open_scene
 
@@ -29,16 +37,23 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.inference.layers import LayerName
 
-# With more chunks than this for a core, the last ones no longer matter.
-_MANY_CHUNKS = 50
+_LOGGER = logging.getLogger(__name__)
+
+# Windows that share less than this part of their side are blended over so few pixels that it shows.
+_LEAST_OVERLAP = 1 / 16
+
+# What waiting cores may cost.
+_NEXT_TO_NOTHING = 1.03
+
+
+class SeamWarning(Seg4EOWarning):
+    """Windows overlap too little to hide their borders."""
 
 
 def predict(
     scene: xr.DataArray,
     model: str | Path | Checkpoint,
     options: PredictOptions | None = None,
-    *,
-    probabilities: bool = False,
     **changes: Any,
 ) -> xr.Dataset:
     """Predict a scene lazily: nothing is read and nothing runs before you compute or write it.
@@ -50,13 +65,12 @@ def predict(
     Parameters
     ----------
     scene
-        Stored numbers, ``(band, y, x)``, with band names and a CRS, as `open_scene` gives them.
+        Stored numbers, ``(band, y, x)``, with band names and a CRS, as `open_scene` gives them; or
+        a time series, as `open_cube` gives it, each date of which becomes a map.
     model
         A checkpoint, or the path of one.
     options
         How to predict.
-    probabilities
-        Whether to give the probability of each class as a layer too.
     **changes
         Fields of `PredictOptions` to set, as ``overlap=128``.
 
@@ -64,8 +78,8 @@ def predict(
     -------
     Dataset
         ``classes`` (codes of the training labels; uint8, or 16 bits where the codes need them),
-        ``confidence`` (float32, probability of the class given) and on request ``probabilities
-        (class, y, x)``, on the scene's grid.
+        ``confidence`` (float32, probability of the class given), or what ``layers`` asks for, on
+        the scene's grid; of a time series with the dimension ``time`` before all others.
 
     Raises
     ------
@@ -76,30 +90,40 @@ def predict(
 
     Examples
     --------
-    >>> import seg4eo_xr as seg
-    >>> scene = seg.open_scene("s2.tif")  # doctest: +SKIP
-    >>> seg.predict(scene, "run/model_best_iou.pth", overlap=64)  # doctest: +SKIP
+    >>> from seg4eo_xr.testing import synthetic_sentinel2, untrained_checkpoint
+    >>> scene, labels = synthetic_sentinel2((64, 96), chunks=64)
+    >>> model = untrained_checkpoint(scene, labels)
+    >>> prediction = predict(scene, model, overlap=16)
+    >>> prediction["confidence"].chunks is not None, list(prediction)
+    (True, ['classes', 'confidence'])
     """
     options = with_changes(options or PredictOptions(), changes)
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(model)
-    scene = conform(open_scene(scene), checkpoint.contract)
-    names: tuple[LayerName, ...] = ("classes", "confidence")
-    runner = make_runner(
-        (scene.sizes["y"], scene.sizes["x"]),
-        checkpoint,
-        options,
-        (*names, "probabilities") if probabilities else names,
-    )
+    has_dates = isinstance(scene, xr.DataArray) and "time" in scene.dims
+    scene = conform(open_cube(scene) if has_dates else open_scene(scene), checkpoint.contract)
+    runner = make_runner((scene.sizes["y"], scene.sizes["x"]), checkpoint, options)
     own_contract = checkpoint.contract.of_scene(scene.rio.nodata, *band_scaling(scene))
-    layers = predict_chunks(da.asarray(scene.data), replace(runner, contract=own_contract))
-    return _as_dataset(layers, scene, runner, checkpoint, options)
+    own_runner = replace(runner, contract=own_contract)
+    if not has_dates:
+        layers = predict_chunks(da.asarray(scene.data), own_runner)
+        return as_map(layers, scene, runner, checkpoint, options)
+    dates = [da.asarray(scene.data[index]) for index in range(scene.sizes["time"])]
+    maps = [
+        as_map(predict_chunks(date, own_runner), scene, runner, checkpoint, options)
+        for date in dates
+    ]
+    return xr.concat(
+        maps,
+        scene["time"].variable,
+        coords="minimal",
+        compat="override",
+        combine_attrs="override",
+        join="override",
+    )
 
 
 def make_runner(
-    shape: tuple[int, int],
-    checkpoint: Checkpoint,
-    options: PredictOptions,
-    layers: tuple[LayerName, ...] = ("classes", "confidence"),
+    shape: tuple[int, int], checkpoint: Checkpoint, options: PredictOptions
 ) -> WindowRunner:
     """Lay the window grid over a scene and make the kernel that runs it.
 
@@ -109,18 +133,26 @@ def make_runner(
         Height and width of the scene in pixels.
     checkpoint, options
         What to run, and how.
-    layers
-        Which layers to make.
 
     Returns
     -------
     WindowRunner
-        With the spans of windows that each chunk owns.
+        With the spans of windows that each chunk owns, and with the device and the precision that
+        all workers of the dask client in use have, or else this machine.
+
+    Warns
+    -----
+    SeamWarning
+        If windows overlap so little that their borders may show.
     """
     side = options.patch_size or checkpoint.patch_size
     overlap = side // 4 if options.overlap is None else options.overlap
     axes = [WindowAxis(size, side, overlap) for size in shape]
-    on_processor = resolve_device(options.device) == "cpu"
+    _warn_of_seams(axes)
+    hardware = common_hardware(options.device)
+    on_processor = hardware.device == "cpu"
+    if on_processor:
+        keep_blocks()  # before there are threads to run on
     wanted = options.windows_per_chunk or _windows_a_side(axes, CPU_COUNT if on_processor else 1)
     spans = tuple(chunk_spans(axis, axis.windows_per_chunk(wanted)) for axis in axes)
     codes = checkpoint.contract.classes.codes
@@ -128,12 +160,18 @@ def make_runner(
         codes=codes,
         threshold=options.threshold if checkpoint.mode == "binary" else None,
         nodata=map_format(codes, options.output_nodata)[1],
-        layers=layers,
+        layers=options.layers,
+        probability_dtype=options.probability_dtype,
     )
     network = Network.from_checkpoint(
-        checkpoint, precision=options.precision, device=options.device
+        checkpoint,
+        precision=resolve_precision(options.precision, hardware),
+        device=hardware.device,
+        compile=resolve_compile(options.compile, hardware),
+        tta=options.tta,
+        measures=encoding.measures,
     )
-    return WindowRunner(
+    runner = WindowRunner(
         network=network,
         contract=checkpoint.contract,
         encoding=encoding,
@@ -141,40 +179,77 @@ def make_runner(
         blending=options.blending,
         batch_size=options.batch_size or (1 if on_processor else 16),
     )
+    _LOGGER.info(
+        "predicting %d × %d px by %s / %s on %s in %s%s%s; windows of %d px that overlap by %d px, "
+        "blended by %s, in batches of %d; %d × %d chunks",
+        *shape,
+        checkpoint.spec.model,
+        checkpoint.spec.encoder_name,
+        network.device,
+        network.precision,
+        ", compiled" if network.compile else "",
+        ", with test-time augmentation" if network.tta else "",
+        side,
+        overlap,
+        options.blending,
+        runner.batch_size,
+        *map(len, spans),
+    )
+    return runner
+
+
+def _warn_of_seams(axes: Sequence[WindowAxis]) -> None:
+    side, overlap = axes[0].window, axes[0].overlap
+    if overlap < side * _LEAST_OVERLAP and any(axis.count > 1 for axis in axes):
+        warnings.warn(
+            f"windows of {side} px overlap by {overlap} px, so their borders may be visible in the "
+            f"map; take more, as overlap={side // 4} (--overlap), a quarter of a window",
+            SeamWarning,
+            stacklevel=4,
+        )
 
 
 def _windows_a_side(axes: Sequence[WindowAxis], cores: int) -> int:
-    """Windows along a side of a chunk, up to 4, with which `cores` end soonest.
+    """Windows along a side of a chunk, up to 4, with which `cores` end soon.
 
-    Where there are few chunks, cores wait for the last ones to end; the larger chunk wins a tie, as
-    its neighbours share less.
+    Where there are few chunks, cores wait for the last ones to end; larger chunks share less with
+    their neighbours, so the largest that costs next to nothing is taken.
     """
+    best = axes[0].count * axes[1].count / cores
 
-    def end(wanted: int) -> int:
-        rows, columns = (axis.windows_per_chunk(wanted) for axis in axes)
-        if len(rows) * len(columns) > _MANY_CHUNKS * cores:
-            return 0
-        free = [0] * cores
-        for row, column in product(rows, columns):
-            heapreplace(free, free[0] + row * column)
-        return max(free)
+    def end(wanted: int) -> float:
+        sides = (Counter(axis.windows_per_chunk(wanted)).items() for axis in axes)
+        chunks = [(n * m, row * column) for (row, n), (column, m) in product(*sides)]
+        return makespan(chunks, cores)
 
-    return min((4, 3, 2), key=end)
+    good = (wanted for wanted in (4, 3, 2) if end(wanted) <= _NEXT_TO_NOTHING * best)
+    return next(good, min((4, 3, 2), key=end))
 
 
-def _as_dataset(
+def as_map(
     layers: dict[LayerName, da.Array],
     scene: xr.DataArray,
     runner: WindowRunner,
     checkpoint: Checkpoint,
     options: PredictOptions,
 ) -> xr.Dataset:
+    """Put layers on the scene's grid, with all that describes a map.
+
+    Parameters
+    ----------
+    layers
+        Arrays ``(y, x)`` or ``(class, y, x)`` by name.
+    scene
+        What was predicted.
+    runner, checkpoint, options
+        What it was predicted with.
+    """
     classes = checkpoint.contract.classes
     arrays = {
         layer: xr.DataArray(
             values,
             dims=("class", "y", "x") if layer == "probabilities" else ("y", "x"),
-            attrs=_layer_attrs(layer, checkpoint, runner.encoding.nodata),
+            attrs=runner.encoding.attrs(layer, classes),
         )
         for layer, values in layers.items()
     }
@@ -189,21 +264,13 @@ def _as_dataset(
         "overlap": runner.spans[0][0].axis.overlap,
         "blending": runner.blending,
         "batch_size": runner.batch_size,
-        "precision": options.precision,
+        "precision": runner.network.precision,
+        "device": runner.network.device,
+        "compiled": int(runner.network.compile),
+        "tta": int(runner.network.tta),
+        "temperature": runner.network.temperature,
         **({} if runner.encoding.threshold is None else {"threshold": options.threshold}),
     }
     dataset.rio.write_crs(scene.rio.crs, inplace=True)
     dataset.rio.write_transform(grid_transform(scene, "the scene"), inplace=True)
     return dataset
-
-
-def _layer_attrs(layer: LayerName, checkpoint: Checkpoint, nodata: int) -> dict[str, Any]:
-    if layer == "classes":
-        return {
-            "long_name": "class",
-            "_FillValue": nodata,
-            **checkpoint.contract.classes.to_attrs(),
-        }
-    if layer == "confidence":
-        return {"long_name": "probability of the class given"}
-    return {"long_name": "probability of each class"}

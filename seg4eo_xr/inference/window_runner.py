@@ -16,7 +16,11 @@ import torch
 from dask.base import tokenize
 
 from seg4eo_xr.geometry.blending import FIXED_POINT, taper, window_weights
+from seg4eo_xr.inference.backoff import run_in_memory
+from seg4eo_xr.inference.heap import keep_blocks
 from seg4eo_xr.inference.network import turn_on
+from seg4eo_xr.inference.transfers import Upload
+from seg4eo_xr.pages import copy_to_pages, empty_pages
 from seg4eo_xr.scenes.conform import check_values
 from seg4eo_xr.scenes.contract import normalize, valid_mask
 
@@ -31,13 +35,15 @@ if TYPE_CHECKING:
 
 # So many rows and columns of a chunk tell whether it holds numbers of the expected size.
 _SAMPLE_SIDE = 64
+# Rows that a processor works on at a time, so that what is made on the way stays in its cache.
+_STRIP = 64
 
 
 class ChunkResult(NamedTuple):
     """What one chunk knows after its windows have run.
 
-    Sums are blended probabilities × `FIXED_POINT`, int32, ``(channel, y, x)``; h and w are the
-    chunk's core, and o the overlap.
+    Sums are blended probabilities and measures × `FIXED_POINT`, int32, ``(channel, y, x)``; h and w
+    are the chunk's core, and o the overlap.
     """
 
     layers: dict[LayerName, np.ndarray]
@@ -107,22 +113,26 @@ class WindowRunner:
         vertical, horizontal = self.spans[0][block[0]], self.spans[1][block[1]]
         padding = (vertical.reach - chunk.shape[1], horizontal.reach - chunk.shape[2])
         if any(padding):
-            chunk = np.pad(chunk, ((0, 0), (0, padding[0]), (0, padding[1])), "reflect")
+            chunk = _mirrored(chunk, padding)
         valid = valid_mask(chunk, self.contract.nodata, self.contract.nodata_rule)
         sparse = tuple(slice(None, None, ceil(side / _SAMPLE_SIDE)) for side in valid.shape)
         check_values(chunk[:, *sparse], valid[sparse], self.contract)
         device = self.network.resolve_device()
+        if device == "cpu":
+            keep_blocks()
+        upload = Upload(chunk, device)
         with turn_on(device), torch.inference_mode():
             sums = _Sums(self, vertical, horizontal, device)
             for row, column, probabilities in self._forward(
-                chunk, valid, vertical, horizontal, device
+                upload.arrived(), valid, vertical, horizontal, device
             ):
                 sums.add(row, column, probabilities)
+            self.network.require_finite(sums.seen)
             return sums.finish(valid)
 
     def _forward(
         self,
-        chunk: np.ndarray,
+        numbers: torch.Tensor,
         valid: np.ndarray,
         vertical: WindowSpan,
         horizontal: WindowSpan,
@@ -137,23 +147,31 @@ class WindowRunner:
             for y, x in [(vertical.axis.start(row), horizontal.axis.start(column))]
             if valid[y : y + side[0], x : x + side[1]].any()
         ]
-        numbers = torch.from_numpy(chunk)
-        batch = torch.zeros((self.batch_size, len(chunk), *side), device=device)
+        batch = torch.zeros((self.batch_size, len(numbers), *side), device=device)
         batch = batch.contiguous(memory_format=torch.channels_last)
         for first in range(0, len(places), self.batch_size):
             members = places[first : first + self.batch_size]
             batch[len(members) :] = 0
             for slot, (_, _, window) in enumerate(members):
+                contract = self._contract_of(valid[window])
                 pixels = numbers[:, window[0], window[1]].to(device)
-                batch[slot] = normalize(pixels, self._contract_of(valid[window]))
-            probabilities = self.network.probabilities(batch)
-            if probabilities.shape[1] != self.encoding.channels:
+                for strip, part in zip(*self._strips(batch[slot], pixels), strict=True):
+                    strip.copy_(normalize(part, contract))
+            probabilities = run_in_memory(self.network, batch)
+            if probabilities.shape[1] != self.encoding.summed:
+                given = probabilities.shape[1] - len(self.encoding.measures)
                 raise ValueError(
-                    f"the network gives {probabilities.shape[1]} numbers a pixel, but "
+                    f"the network gives {given} numbers a pixel, but "
                     f"{self.encoding.channels} were expected for {len(self.encoding.codes)} classes"
                 )
             for slot, (row, column, _) in enumerate(members):
                 yield row, column, probabilities[slot]
+
+    def _strips(self, *windows: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """Cut windows into what is normalised at a time: what a processor's cache holds."""
+        by_pixel = self.contract.normalization.kind != "patch_percentile"
+        small = by_pixel and windows[0].device.type == "cpu"
+        return [torch.split(one, _STRIP if small else one.shape[1], 1) for one in windows]
 
     def _contract_of(self, valid: np.ndarray) -> Contract:
         # A window without missing pixels needs no search for them on the device.
@@ -174,14 +192,20 @@ class _Sums:
             torch.from_numpy(_span_weights(span, runner.blending)).to(device)
             for span in (vertical, horizontal)
         ]
-        channels, height, width = self.encoding.channels, vertical.core, horizontal.core
+        channels, height, width = self.encoding.summed, vertical.core, horizontal.core
         self.layers = self.encoding.empty(height, width)
-        self.top = np.empty((channels, vertical.shared_before, width), np.int32)
-        self.left = np.empty((channels, height, horizontal.shared_before), np.int32)
-        self.right = np.empty((channels, height, horizontal.shared_after), np.int32)
+        self.top = empty_pages((channels, vertical.shared_before, width), np.int32)
+        self.left = empty_pages((channels, height, horizontal.shared_before), np.int32)
+        self.right = empty_pages((channels, height, horizontal.shared_after), np.int32)
         self.band = torch.zeros(
             (channels, vertical.axis.window, horizontal.reach), dtype=torch.int32, device=device
         )
+        rows = min(_STRIP, vertical.axis.window) if device == "cpu" else vertical.axis.window
+        shape = (channels, rows, horizontal.axis.window)
+        # Fresh memory for each window would cost as much as the arithmetic.
+        self.share = torch.empty(shape, device=device)
+        self.rounded = torch.empty(shape, dtype=torch.int32, device=device)
+        self.seen = torch.zeros((), device=device)
         self.row = 0
 
     def add(self, row: int, column: int, probabilities: torch.Tensor) -> None:
@@ -189,9 +213,16 @@ class _Sums:
         while self.row < row:
             self._next_row()
         begin = self.horizontal.axis.start(column)
-        weights = self.weights[0][row][:, None] * self.weights[1][column] * FIXED_POINT
-        share = (probabilities * weights).round_().to(torch.int32)
-        self.band[:, :, begin : begin + self.horizontal.axis.window] += share
+        place = self.band[:, :, begin : begin + self.horizontal.axis.window]
+        vertical, horizontal = self.weights[0][row], self.weights[1][column]
+        self.seen += probabilities.sum()
+        rows = self.share.shape[1]
+        for first in range(0, len(vertical), rows):
+            strip = slice(first, first + rows)
+            weights = vertical[strip, None] * horizontal * FIXED_POINT
+            share, rounded = self.share[:, : len(weights)], self.rounded[:, : len(weights)]
+            torch.mul(probabilities[:, strip], weights, out=share)
+            place[:, strip] += rounded.copy_(share.round_())
 
     def finish(self, valid: np.ndarray) -> ChunkResult:
         """Finish the remaining rows and hand everything over."""
@@ -207,12 +238,12 @@ class _Sums:
         rest = self.band[:, : self.vertical.shared_after].cpu().numpy()
         return ChunkResult(
             layers=self.layers,
-            valid=valid[:height, :width].copy(),
+            valid=copy_to_pages(valid[:height, :width]),
             top=self.top,
             left=self.left,
-            below=rest[:, :, :width].copy(),
+            below=copy_to_pages(rest[:, :, :width]),
             right=self.right,
-            corner=rest[:, :, width:].copy(),
+            corner=copy_to_pages(rest[:, :, width:]),
         )
 
     def _next_row(self) -> None:
@@ -225,6 +256,12 @@ class _Sums:
         self.row += 1
 
     def _write(self, sums: torch.Tensor, first: int) -> None:
+        rows = _STRIP if sums.device.type == "cpu" else sums.shape[1]
+        for strip in torch.split(sums, rows, 1):
+            self._write_strip(strip, first)
+            first += strip.shape[1]
+
+    def _write_strip(self, sums: torch.Tensor, first: int) -> None:
         rows, width = slice(first, first + sums.shape[1]), self.horizontal.core
         for layer, values in self.encoding.finalise(sums[:, :, :width]).items():
             self.layers[layer][..., rows, :] = values
@@ -233,6 +270,20 @@ class _Sums:
         self.right[:, rows] = numbers[:, :, width:]
         shared = max(0, self.top.shape[1] - first)
         self.top[:, rows] = numbers[:, :shared, :width]
+
+
+def _mirrored(chunk: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
+    """Continue a chunk past its last row and column by mirroring; `numpy.pad` copies it thrice."""
+    _, height, width = chunk.shape
+    rows, columns = (
+        np.pad(np.arange(side), (0, more), "reflect")
+        for side, more in zip(chunk.shape[1:], padding, strict=True)
+    )
+    padded = empty_pages((len(chunk), len(rows), len(columns)), chunk.dtype)
+    padded[:, :height, :width] = chunk
+    padded[:, height:, :width] = chunk[:, rows[height:]]
+    padded[:, :, width:] = padded[:, :, columns[width:]]
+    return padded
 
 
 def _span_weights(span: WindowSpan, blending: TaperKind) -> np.ndarray:

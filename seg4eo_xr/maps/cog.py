@@ -13,7 +13,7 @@ import rasterio.shutil
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from seg4eo_xr.maps.layers import checked_map
+from seg4eo_xr.maps.layers import checked_map, smaller_batch
 from seg4eo_xr.maps.mosaic import GDAL_TYPES, compute_blocks, write_vrt
 from seg4eo_xr.staging import commit, staging
 
@@ -45,9 +45,10 @@ def write_cog(
     Parameters
     ----------
     prediction
-        Layers ``(y, x)`` with a CRS, as ``predict`` gives them. The layer ``classes`` goes to
-        `path`, or the only layer where there is just one. Class names and colours come from its
-        attributes (see `ClassTable.to_attrs`).
+        Layers ``(y, x)`` with a CRS, as ``predict`` gives them; of a layer such as
+        ``probabilities (class, y, x)`` each class is a band, and of a time series each date. The
+        layer ``classes`` goes to `path`, or the only layer where there is just one. Class names and
+        colours come from its attributes (see `ClassTable.to_attrs`).
     path
         Where the map goes.
     overwrite
@@ -67,14 +68,21 @@ def write_cog(
     FileNotFoundError, OSError
         If an output cannot be written, or not completely.
     ValueError
-        If a layer is missing, is not two-dimensional, or has no CRS.
+        If a layer is missing, has too many dimensions, or has no CRS.
 
     Examples
     --------
-    >>> write_cog(prediction, "map.tif", confidence="confidence.tif")  # doctest: +SKIP
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> _, labels = synthetic_sentinel2((64, 64), seed=2)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_cog(labels.to_dataset(name="classes"), f"{folder}/map.tif")
+    ...     verify_cog(path)
+    ...     path.name
+    'map.tif'
     """
     targets = _targets(prediction, Path(path), {k: Path(v) for k, v in other_layers.items()})
-    dataset = checked_map(prediction[list(targets)])
+    dataset = checked_map(in_types_of_gdal(prediction[list(targets)]))
     _require_rasters(dataset)
     with ExitStack() as stack:
         folders = {
@@ -82,10 +90,11 @@ def write_cog(
             for name, target in targets.items()
         }
         compute_blocks(dataset, folders)
+        attrs = {**dataset.attrs, **smaller_batch(dataset.attrs)}
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
         with ThreadPoolExecutor(len(targets)) as pool:
             waiting = [
-                pool.submit(_finish, dataset[name], dataset.attrs, folders[name], target)
+                pool.submit(_finish, dataset[name], attrs, folders[name], target)
                 for name, target in targets.items()
             ]
             finished = [future.result() for future in waiting]
@@ -109,12 +118,18 @@ def _targets(prediction: xr.Dataset, path: Path, others: dict[str, Path]) -> dic
     return targets if names else {}
 
 
+def in_types_of_gdal(prediction: xr.Dataset) -> xr.Dataset:
+    """Store half floats as whole ones: no version of GDAL that reads them is common yet."""
+    halves = [name for name, layer in prediction.data_vars.items() if layer.dtype == np.float16]
+    return prediction.assign({name: prediction[name].astype(np.float32) for name in halves})
+
+
 def _require_rasters(dataset: xr.Dataset) -> None:
     for name, layer in dataset.data_vars.items():
-        if layer.ndim != 2:
+        if layer.ndim > 3:
             raise ValueError(
-                f"layer {name!r} has the dimensions {layer.dims}; a GeoTIFF of a map holds (y, x), "
-                "write the others with write_zarr"
+                f"layer {name!r} has the dimensions {layer.dims}, but a GeoTIFF holds (y, x) and "
+                "one more; pick one with isel, or write all with write_zarr"
             )
         if layer.dtype.name not in GDAL_TYPES:
             raise ValueError(
@@ -127,7 +142,7 @@ def _finish(layer: xr.DataArray, attrs: Mapping[str, object], folder: Path, targ
     """Make the final file of one layer inside its staging folder and verify it."""
     vrt = write_vrt(layer, attrs, folder)
     finished = folder / "finished.tif"
-    categorical = np.issubdtype(layer.dtype, np.integer)
+    categorical = layer.dtype.kind in "iu" and "scale_factor" not in layer.attrs
     try:
         with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_PAM_ENABLED=False):
             rasterio.shutil.copy(
@@ -141,7 +156,7 @@ def _finish(layer: xr.DataArray, attrs: Mapping[str, object], folder: Path, targ
                 COMPRESS="DEFLATE",
                 # Higher levels gain nothing on the noisy mantissas of a confidence.
                 LEVEL=6 if categorical else 1,
-                PREDICTOR="NO" if categorical else "YES",
+                PREDICTOR="YES" if layer.dtype.kind == "f" else "NO",
             )
         verify_cog(finished)
     except (RasterioError, OSError, ValueError) as error:
@@ -173,6 +188,14 @@ def verify_cog(path: str | PathLike[str]) -> None:
         If there is no such file.
     ValueError
         If the file is no TIFF, ends early, lacks a tile, or a tile does not decode.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> _, labels = synthetic_sentinel2((64, 64))
+    >>> with TemporaryDirectory() as folder:
+    ...     verify_cog(write_cog(labels.to_dataset(name="classes"), f"{folder}/map.tif"))
     """
     path = Path(path)
     if not path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # What the file formats and xarray write by themselves; never copied as free attributes.
 _RESERVED = frozenset({"_FillValue", "missing_value", "grid_mapping", "coordinates"})
+# By which a map tells what job made it, and what it holds.
+JOB_ATTR, STATISTICS_ATTR = "job", "statistics"
 CHUNK = 2048
 # A file or Zarr chunk of fewer pixels a side costs more in bookkeeping than in pixels.
 SMALLEST_BLOCK = 512
@@ -93,6 +96,22 @@ def _lazy_layer(layer: xr.DataArray) -> xr.DataArray:
     return layer
 
 
+def smaller_batch(attrs: Mapping[Any, Any]) -> dict[str, int]:
+    """Attribute that a computed map has to gain where a device ran out of memory; else none.
+
+    Parameters
+    ----------
+    attrs
+        Attributes of the map, as ``predict`` gave them.
+    """
+    # Where nothing was predicted there is no need to import torch.
+    backoff = sys.modules.get("seg4eo_xr.inference.backoff")
+    if backoff is None or "model_token" not in attrs:
+        return {}
+    fitted = backoff.fitted_batch(attrs["model_token"])
+    return {} if fitted is None else {"smallest_batch_run": fitted}
+
+
 def rechunked(layer: xr.DataArray, chunks: Mapping[Any, int]) -> xr.DataArray:
     """Cut a lazy layer anew, block by block: shuffling would hold back all of it until the end."""
     sides = {layer.get_axis_num(dim): side for dim, side in chunks.items()}
@@ -138,3 +157,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def without_job(prediction: xr.Dataset) -> xr.Dataset:
+    """Drop what a job says of its map: another map is made of it."""
+    attrs = {
+        name: value
+        for name, value in prediction.attrs.items()
+        if name not in (JOB_ATTR, STATISTICS_ATTR)
+    }
+    other = prediction.copy(deep=False)
+    other.attrs = attrs
+    return other

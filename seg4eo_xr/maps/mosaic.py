@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # GDAL keeps some hundred files of a mosaic open, each with a buffer of one tile.
 _TILE = 256
+STACK_TAG = "seg4eo_xr_layer"
+"""Tag of a file whose bands are one layer: its name, and the dimension along which they lie."""
 GDAL_TYPES = {
     "uint8": "Byte",
     "int8": "Int8",
@@ -47,28 +49,32 @@ def compute_blocks(dataset: xr.Dataset, folders: Mapping[str, Path]) -> None:
     Parameters
     ----------
     dataset
-        Lazy layers ``(y, x)``.
+        Lazy layers ``(y, x)`` or ``(..., y, x)`` with one leading dimension.
     folders
         A folder for each layer to write.
     """
-    written = [
-        da.map_blocks(
+    written = []
+    for name, folder in folders.items():
+        values = dataset[name].data
+        leading = range(values.ndim - 2)
+        block = da.map_blocks(
             _write_block,
-            dataset[name].data,
+            values.rechunk(dict.fromkeys(leading, -1), method="tasks"),
             folder=str(folder),
             dtype=bool,
-            chunks=tuple((1,) * n for n in dataset[name].data.numblocks),
+            drop_axis=list(leading),
+            chunks=tuple((1,) * n for n in values.numblocks[-2:]),
             meta=np.empty((0, 0), bool),
         )
-        for name, folder in folders.items()
-    ]
+        written.append(block)
     run_to_the_end(written)
 
 
 def _write_block(values: np.ndarray, folder: str, block_id: tuple[int, int]) -> np.ndarray:
     """Write one block; a task that runs twice replaces its file by an equal one."""
-    path = Path(folder, _block_name(*block_id))
-    height, width = values.shape
+    path = Path(folder, block_name(*block_id))
+    bands = values.reshape(-1, *values.shape[-2:])
+    count, height, width = bands.shape
     compression = {"compress": "deflate", "zlevel": 1} if values.dtype.kind in "iu" else {}
     with rasterio.open(
         path,
@@ -76,7 +82,7 @@ def _write_block(values: np.ndarray, folder: str, block_id: tuple[int, int]) -> 
         driver="GTiff",
         height=height,
         width=width,
-        count=1,
+        count=count,
         dtype=values.dtype,
         # The VRT places the file; a transform here only keeps rasterio from warning.
         transform=Affine.scale(2),
@@ -85,61 +91,86 @@ def _write_block(values: np.ndarray, folder: str, block_id: tuple[int, int]) -> 
         blockysize=_TILE,
         **compression,
     ) as file:
-        file.write(values, 1)
+        file.write(bands)
     return np.ones((1, 1), bool)
 
 
-def _block_name(row: int, col: int) -> str:
+def block_name(row: int, col: int) -> str:
+    """Name of the file of one block."""
     return f"{row}.{col}.tif"
 
 
-def write_vrt(layer: xr.DataArray, attrs: Mapping[str, Any], folder: Path) -> Path:
+def write_vrt(
+    layer: xr.DataArray, attrs: Mapping[str, Any], folder: Path, *, block: int = _TILE
+) -> Path:
     """Write the VRT over a layer's blocks, with all that the final file is to carry.
 
     Parameters
     ----------
     layer
-        The layer ``(y, x)`` whose blocks lie in `folder`, with CRS, transform and ``_FillValue``.
+        The layer whose blocks lie in `folder`, with CRS, transform and ``_FillValue``; each step
+        along a leading dimension is a band.
     attrs
         Attributes of the whole map; they become tags of the file.
     folder
         Where the blocks lie and the VRT goes.
+    block
+        Side of the tiles inside the files, in pixels.
 
     Returns
     -------
     Path
         The VRT.
     """
-    height, width = layer.shape
+    height, width = layer.shape[-2:]
     root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     _text(root, "SRS", layer.rio.crs.to_wkt())
     _text(root, "GeoTransform", ", ".join(map(repr, grid_transform(layer, "the layer").to_gdal())))
-    _tags(root, attrs)
-    kind = GDAL_TYPES[layer.dtype.name]
-    band = ElementTree.SubElement(
-        root, "VRTRasterBand", dataType=kind, band="1", blockXSize="512", blockYSize="512"
-    )
-    _tags(band, plain_attrs(layer.attrs))
-    _text(band, "Description", str(layer.name))
-    if "_FillValue" in layer.attrs:
-        _text(band, "NoDataValue", str(layer.attrs["_FillValue"]))
-    table = ClassTable.from_attrs(layer.attrs)
-    # of a GeoTIFF; other types keep their colours in the tags alone
-    if table is not None and layer.dtype in (np.uint8, np.uint16):
-        _color_table(band, table, layer.dtype)
-    _sources(band, layer, kind)
+    leading = layer.dims[:-2]
+    _tags(root, {**attrs, **({STACK_TAG: [layer.name, *leading]} if leading else {})})
+    for number, name in enumerate(_band_names(layer), start=1):
+        _band(root, layer, (number, name), block)
     path = folder / "layer.vrt"
     ElementTree.ElementTree(root).write(path, encoding="utf-8")
     return path
 
 
-def _sources(band: ElementTree.Element, layer: xr.DataArray, kind: str) -> None:
-    rows, cols = layer.data.chunks
+def _band_names(layer: xr.DataArray) -> list[str]:
+    if layer.ndim == 2:
+        return [str(layer.name)]
+    coordinate = layer[layer.dims[0]]
+    return [str(name) for name in coordinate.values]
+
+
+def _band(
+    root: ElementTree.Element, layer: xr.DataArray, band_of: tuple[int, str], block: int
+) -> None:
+    number, name = band_of
+    kind = GDAL_TYPES[layer.dtype.name]
+    band = ElementTree.SubElement(
+        root, "VRTRasterBand", dataType=kind, band=str(number), blockXSize="512", blockYSize="512"
+    )
+    _tags(band, plain_attrs(layer.attrs))
+    _text(band, "Description", name)
+    if "_FillValue" in layer.attrs:
+        _text(band, "NoDataValue", str(layer.attrs["_FillValue"]))
+    if "scale_factor" in layer.attrs:
+        _text(band, "Scale", repr(float(layer.attrs["scale_factor"])))
+    table = ClassTable.from_attrs(layer.attrs)
+    # of a GeoTIFF with one band; others keep their colours in the tags alone
+    if table is not None and layer.ndim == 2 and layer.dtype in (np.uint8, np.uint16):
+        _color_table(band, table, layer.dtype)
+    _sources(band, layer, number, block)
+
+
+def _sources(band: ElementTree.Element, layer: xr.DataArray, number: int, block: int) -> None:
+    rows, cols = layer.data.chunks[-2:]
+    kind = GDAL_TYPES[layer.dtype.name]
     for row, (top, height) in enumerate(zip(accumulate(rows, initial=0), rows, strict=False)):
         for col, (left, width) in enumerate(zip(accumulate(cols, initial=0), cols, strict=False)):
             source = ElementTree.SubElement(band, "SimpleSource")
-            _text(source, "SourceFilename", _block_name(row, col), relativeToVRT="1")
-            _text(source, "SourceBand", "1")
+            _text(source, "SourceFilename", block_name(row, col), relativeToVRT="1")
+            _text(source, "SourceBand", str(number))
             # With the properties at hand GDAL opens a source only when it reads from it.
             ElementTree.SubElement(
                 source,
@@ -147,8 +178,8 @@ def _sources(band: ElementTree.Element, layer: xr.DataArray, kind: str) -> None:
                 RasterXSize=str(width),
                 RasterYSize=str(height),
                 DataType=kind,
-                BlockXSize=str(_TILE),
-                BlockYSize=str(_TILE),
+                BlockXSize=str(block),
+                BlockYSize=str(block),
             )
             _rectangle(source, "SrcRect", (0, 0), (height, width))
             _rectangle(source, "DstRect", (top, left), (height, width))

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import struct
-import warnings
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
+import numpy as np
 import rasterio
 import xarray as xr
-import zarr
-from zarr.codecs import ZstdCodec
 
+from seg4eo_xr.maps.arrays import create_coordinates, create_layer, finish_store
 from seg4eo_xr.maps.layers import (
     CHUNK,
     SMALLEST_BLOCK,
     checked_map,
     nodata_of,
-    plain_attrs,
     rechunked,
 )
-from seg4eo_xr.maps.mosaic import decode_tag
+from seg4eo_xr.maps.mosaic import STACK_TAG, decode_tag
+from seg4eo_xr.patches.building import locate
 from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.rasters import read_raster
 from seg4eo_xr.staging import commit, staging
@@ -32,7 +29,8 @@ from seg4eo_xr.staging import commit, staging
 if TYPE_CHECKING:
     from os import PathLike
 
-_GRID = "spatial_ref"
+    from upath import UPath
+
 _GDAL_TAGS = ("AREA_OR_POINT", "OVR_RESAMPLING_ALG", "TIFFTAG_", "STATISTICS_")
 
 
@@ -70,7 +68,13 @@ def write_zarr(
 
     Examples
     --------
-    >>> write_zarr(prediction, "map.zarr")  # doctest: +SKIP
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> _, labels = synthetic_sentinel2((64, 64), seed=2)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_zarr(labels.to_dataset(name="classes"), f"{folder}/map.zarr")
+    ...     bool((open_map(path)["classes"] == labels).all())
+    True
     """
     path = Path(path)
     dataset = checked_map(prediction)
@@ -79,13 +83,33 @@ def write_zarr(
     with staging(path, overwrite=overwrite) as folder:
         unfinished = folder / "store"
         layers, arrays = _create(dataset, unfinished)
-        run_to_the_end([da.store(layers, arrays, lock=False, compute=False)])
-        with warnings.catch_warnings():
-            # Format 3 has no final text about consolidated metadata; xarray and GDAL read it.
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(unfinished)
+        run_to_the_end([_written(*pair) for pair in zip(layers, arrays, strict=True)])
+        finish_store(str(unfinished), dataset.attrs)
         commit(unfinished, path)
     return path
+
+
+def _written(layer: da.Array, target: Any) -> da.Array:
+    """Write each block, as a task that nothing follows.
+
+    dask puts off what a task shared by all blocks, as that of `da.store`, has to wait for anyway,
+    and would keep most windows' results until the end.
+    """
+    written: da.Array = da.map_blocks(
+        _write_block,
+        layer,
+        target=target,
+        dtype=bool,
+        chunks=tuple((1,) * n for n in layer.numblocks),
+        meta=np.empty((0,) * layer.ndim, bool),
+    )
+    return written
+
+
+def _write_block(values: np.ndarray, target: Any, block_info: Any = None) -> np.ndarray:
+    place = block_info[0]["array-location"]
+    target[tuple(slice(*bounds) for bounds in place)] = values
+    return np.ones((1,) * values.ndim, bool)
 
 
 def _is_zarr(path: Path) -> bool:
@@ -93,41 +117,13 @@ def _is_zarr(path: Path) -> bool:
 
 
 def _create(dataset: xr.Dataset, folder: Path) -> tuple[list[da.Array], list[Any]]:
-    """Create the store with its coordinates and the empty arrays of its layers."""
-    group = zarr.open_group(folder, mode="w", zarr_format=3)
-    group.attrs.update(dataset.attrs)
-    for name, coordinate in dataset.coords.items():
-        array = group.create_array(
-            str(name),
-            shape=coordinate.shape,
-            # Text of any length has a settled type in Zarr, text of a fixed length has none.
-            dtype=str if coordinate.dtype.kind in "UO" else coordinate.dtype,
-            dimension_names=[str(dim) for dim in coordinate.dims],
-            attributes=_json_ready(coordinate.attrs),
-        )
-        array[...] = coordinate.values
+    """Create the coordinates of a store and the empty arrays of its layers."""
+    create_coordinates(str(folder), dataset.coords)
     layers, arrays = [], []
-    for name, layer in dataset.data_vars.items():
+    for layer in dataset.data_vars.values():
         layer, chunks = _in_whole_chunks(layer)
         layers.append(layer.data)
-        arrays.append(
-            group.create_array(
-                str(name),
-                shape=layer.shape,
-                chunks=chunks,
-                dtype=layer.dtype,
-                # Without it a chunk of nothing but nodata, which is not written, reads as class 0.
-                fill_value=layer.attrs.get("_FillValue", 0),
-                compressors=ZstdCodec(level=3),
-                dimension_names=[str(dim) for dim in layer.dims],
-                # The second attribute makes the CRS a coordinate for plain xr.open_zarr too.
-                attributes={
-                    **_layer_attributes(layer),
-                    "grid_mapping": _GRID,
-                    "coordinates": _GRID,
-                },
-            )
-        )
+        arrays.append(create_layer(str(folder), layer, chunks))
     return layers, arrays
 
 
@@ -137,8 +133,8 @@ def _in_whole_chunks(layer: xr.DataArray) -> tuple[xr.DataArray, tuple[int, ...]
     if rows is None or cols is None:
         rows, cols = (min(CHUNK, layer.sizes[dim]) for dim in ("y", "x"))
         layer = rechunked(layer, {"y": rows, "x": cols})
-    layer = rechunked(layer, dict.fromkeys(layer.dims[:-2], -1))
-    return layer, (*layer.shape[:-2], rows, cols)
+    # A class or a date is a chunk of its own: whoever wants one does not read the others.
+    return layer, (*(1,) * (layer.ndim - 2), rows, cols)
 
 
 def _chunk_side(blocks: tuple[int, ...]) -> int | None:
@@ -156,33 +152,20 @@ def _chunk_side(blocks: tuple[int, ...]) -> int | None:
     return max(sides, default=None)
 
 
-def _layer_attributes(layer: xr.DataArray) -> dict[str, Any]:
-    attrs = _json_ready(layer.attrs)
-    if "_FillValue" in attrs and layer.dtype.kind == "f":
-        # xarray's spelling of a float fill value in format 3, where JSON has no NaN.
-        number = struct.pack("<d", attrs["_FillValue"])
-        attrs["_FillValue"] = base64.standard_b64encode(number).decode()
-    return attrs
-
-
-def _json_ready(attrs: dict[Any, Any]) -> dict[str, Any]:
-    kept = {"_FillValue": attrs["_FillValue"]} if "_FillValue" in attrs else {}
-    return {**plain_attrs(attrs), **kept}
-
-
-def open_map(path: str | PathLike[str]) -> xr.Dataset:
+def open_map(path: str | PathLike[str] | UPath) -> xr.Dataset:
     """Open a map, lazily: a Zarr store with all its layers or a GeoTIFF with one.
 
     Parameters
     ----------
     path
-        What `write_zarr` or `write_cog` wrote, or any single-band GeoTIFF.
+        What `write_zarr`, `write_cog` or `predict_to_zarr` wrote, on disk or on S3, or any
+        single-band GeoTIFF.
 
     Returns
     -------
     Dataset
-        Layers ``(y, x)`` in the dtype of the file, nodata in ``_FillValue``, CRS and transform as
-        rioxarray keeps them. A GeoTIFF's layer bears the band's description; without one it is
+        Layers ``(..., y, x)`` in the dtype of the file, nodata in ``_FillValue``, CRS and transform
+        as rioxarray keeps them. A GeoTIFF's layer bears the band's description; without one it is
         ``classes`` if it holds integers, else ``confidence``.
 
     Raises
@@ -192,15 +175,16 @@ def open_map(path: str | PathLike[str]) -> xr.Dataset:
     OSError
         If it is a file that cannot be read as a raster, or was cut short.
     ValueError
-        If it has several bands, or is a store that is no map or was not finished.
+        If it has several bands that are no layer of a map, or is a store that is no map or was not
+        finished.
     """
-    path = Path(path)
-    if not path.exists():
+    place = locate(str(path))
+    if not place.exists():
         raise FileNotFoundError(f"there is no map at {path}")
-    return _open_store(path) if path.is_dir() else _open_geotiff(path)
+    return _open_store(str(place)) if place.is_dir() else _open_geotiff(str(place))
 
 
-def _open_store(path: Path) -> xr.Dataset:
+def _open_store(path: str) -> xr.Dataset:
     try:
         dataset: xr.Dataset = xr.open_zarr(
             path, chunks={}, consolidated=True, mask_and_scale=False, decode_coords="all"
@@ -214,16 +198,21 @@ def _open_store(path: Path) -> xr.Dataset:
     return dataset
 
 
-def _open_geotiff(path: Path) -> xr.Dataset:
+def _open_geotiff(path: str) -> xr.Dataset:
     raster = read_raster(path, what="map")
-    if raster.sizes["band"] != 1:
+    with rasterio.open(path) as file:
+        names, attrs, tags = file.descriptions, file.tags(1), file.tags()
+    if STACK_TAG in tags:
+        name, dim = decode_tag(tags.pop(STACK_TAG))
+        steps = np.array(names, "datetime64[ns]") if dim == "time" else list(names)
+        layer = raster.rename(band=dim).assign_coords({dim: steps})
+    elif raster.sizes["band"] == 1:
+        name, layer = names[0], raster.isel(band=0, drop=True)
+    else:
         raise ValueError(
             f"{path} has {raster.sizes['band']} bands, a layer of a map has one; "
             "open imagery with open_scene"
         )
-    with rasterio.open(path) as file:
-        name, attrs, tags = file.descriptions[0], file.tags(1), file.tags()
-    layer = raster.isel(band=0, drop=True)
     nodata = nodata_of(layer)
     layer.attrs = _attributes(attrs) | ({} if nodata is None else {"_FillValue": nodata})
     fallback = "confidence" if layer.dtype.kind == "f" else "classes"
@@ -234,3 +223,29 @@ def _open_geotiff(path: Path) -> xr.Dataset:
 
 def _attributes(tags: dict[str, str]) -> dict[str, Any]:
     return {k: decode_tag(text) for k, text in tags.items() if not k.startswith(_GDAL_TAGS)}
+
+
+def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> xr.DataArray:
+    """Class layer of a map: ``classes``, or the only layer, whatever its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it does not hold integers.
+    """
+    if not isinstance(prediction, xr.Dataset | xr.DataArray):
+        prediction = open_map(prediction)
+    if isinstance(prediction, xr.Dataset):
+        # A raster of somebody else's making may call its only layer as it likes.
+        name = "classes" if "classes" in prediction else next(iter(prediction), "classes")
+        if name not in prediction or (name != "classes" and len(prediction) > 1):
+            raise ValueError(
+                f"the prediction has no layer 'classes'; its layers are {list(prediction)}"
+            )
+        prediction = prediction[name]
+    if prediction.dtype.kind not in "iu":
+        raise ValueError(
+            f"a map of classes holds integers, got {prediction.dtype}; open the map with "
+            "seg4eo_xr.open_map, which leaves the numbers as they are stored"
+        )
+    return prediction.transpose("y", "x")

@@ -6,6 +6,8 @@ any code that the file might hold.
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import uuid
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from seg4eo_xr.html import card_html, details_html, lines_html, table_html
 from seg4eo_xr.models.files import kind_of, listed, misfits, read_weights, tensors_of
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.options import with_changes
@@ -23,6 +26,8 @@ from seg4eo_xr.scenes.contract import Contract
 
 if TYPE_CHECKING:
     from seg4eo_xr.models.hints import CheckpointHints
+
+_LOGGER = logging.getLogger(__name__)
 
 Mode = Literal["binary", "multiclass"]
 
@@ -61,6 +66,8 @@ class Checkpoint:
         The training's options, complete.
     metrics
         ``best_val_loss``, ``best_val_iou`` and ``per_class_iou``.
+    temperature
+        Divides the logits before they become probabilities, as `seg4eo_xr.calibrate` fits it.
     """
 
     state_dict: Mapping[str, torch.Tensor]
@@ -70,6 +77,7 @@ class Checkpoint:
     mode: Mode
     config: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         classes, bands = len(self.contract.classes), len(self.contract.bands)
@@ -89,14 +97,35 @@ class Checkpoint:
             )
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1 pixel, got {self.patch_size}")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be a positive number, got {self.temperature}")
 
     def __repr__(self) -> str:
         spec, contract = self.spec, self.contract
+        calibrated = "" if self.temperature == 1 else f", temperature {self.temperature:.3f}"
         return (
             f"<Checkpoint {spec.model} / {spec.encoder_name}, {self.mode}, "
             f"bands {', '.join(contract.bands)}; classes {', '.join(contract.classes.names)}; "
-            f"patches of {self.patch_size} px>"
+            f"patches of {self.patch_size} px{calibrated}>"
         )
+
+    def _repr_html_(self) -> str:
+        network = f"{self.spec.model} / {self.spec.encoder_name}, {self.mode}"
+        weights = sum(tensor.numel() for tensor in self.state_dict.values())
+        scores = [f"{name}: {score:.3f}" for name, score in self._scores().items()]
+        facts = [f"patches of {self.patch_size} px, {weights:,} weights", *scores]
+        if self.temperature != 1:
+            facts.append(f"temperature {self.temperature:.3f}")
+        parts = [details_html("what it expects of a scene", self.contract.to_html())]
+        if self.config:
+            options = table_html(["option", "value"], list(self.config.items()), texts=True)
+            parts.append(details_html("options of the training", options))
+        return card_html("model", network, lines_html(facts), *parts)
+
+    def _scores(self) -> dict[str, float]:
+        told = {"best_val_iou": "best validation mIoU", "best_val_loss": "best validation loss"}
+        found = {label: self.metrics.get(name) for name, label in told.items()}
+        return {label: score for label, score in found.items() if isinstance(score, float)}
 
     def build(self) -> torch.nn.Module:
         """Build the network with its weights, ready to predict: evaluation mode, on the CPU.
@@ -133,6 +162,20 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
     -------
     Path
         The file written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.testing import synthetic_sentinel2, untrained_checkpoint
+    >>> model = untrained_checkpoint(*synthetic_sentinel2((64, 64)))
+    >>> with TemporaryDirectory() as folder:
+    ...     load_checkpoint(save_checkpoint(model, f"{folder}/model.pth")).patch_size
+    64
     """
     path = Path(path)
     content = {
@@ -144,6 +187,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
         "contract": plain(checkpoint.contract.to_dict()),
         "config": plain(checkpoint.config),
         "performance_metrics": plain(checkpoint.metrics),
+        "temperature": float(checkpoint.temperature),
     }
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -155,6 +199,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> Path:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    _LOGGER.debug("wrote %s", path)
     return path
 
 
@@ -189,6 +234,15 @@ def load_checkpoint(
         If the file is no checkpoint, is damaged, or holds more than tensors and plain values; if
         no network has exactly these weights (the names that do not fit are listed); or if hints are
         given for a file that says all itself.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.testing import synthetic_sentinel2, untrained_checkpoint
+    >>> model = untrained_checkpoint(*synthetic_sentinel2((64, 64)))
+    >>> with TemporaryDirectory() as folder:
+    ...     load_checkpoint(save_checkpoint(model, f"{folder}/model.pth")).contract.bands[:3]
+    ('B02', 'B03', 'B04')
     """
     from seg4eo_xr.models.hints import CheckpointHints
     from seg4eo_xr.models.old_checkpoints import old_checkpoint
@@ -202,15 +256,18 @@ def load_checkpoint(
         raise ValueError(f"{path} is no checkpoint: it holds {kind_of(content)}; {_REMEDY}")
     try:
         if "format_version" not in content:
-            return old_checkpoint(content, hints)
-        if hints.given():
+            checkpoint = old_checkpoint(content, hints)
+        elif hints.given():
             raise ValueError(
                 f"it says itself what it is; leave out {', '.join(hints.given())}, or rename the "
                 "scene's bands with --band_names"
             )
-        return _own_checkpoint(content)
+        else:
+            checkpoint = _own_checkpoint(content)
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is no checkpoint to predict with: {error}; {_REMEDY}") from error
+    _LOGGER.debug("loaded %s: %r", path, checkpoint)
+    return checkpoint
 
 
 def _own_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
@@ -230,6 +287,8 @@ def _own_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
         mode=content["mode"],
         config=dict(content["config"]),
         metrics=dict(content["performance_metrics"]),
+        # a file from before there were temperatures has none
+        temperature=float(content.get("temperature", 1.0)),
     )
 
 

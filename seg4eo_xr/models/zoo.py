@@ -6,11 +6,12 @@ The names are known without loading torch, so that options and command lines sta
 from __future__ import annotations
 
 import copy
-import difflib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from seg4eo_xr.options import suggestion
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +49,6 @@ _CLASS_NAMES = {
     "upernet": "UPerNet",
     "dpt": "DPT",
 }
-
 # The networks that have an encoder of their own, and its name.
 OWN_ENCODERS = {"unet-dropout": "plain", "deeplabv3_resnet50": "resnet50"}
 
@@ -94,6 +94,11 @@ class ModelSpec:
 def list_models() -> tuple[str, ...]:
     """Names of the architectures.
 
+    Returns
+    -------
+    tuple of str
+        The common ones first.
+
     Examples
     --------
     >>> list_models()[:3]
@@ -103,7 +108,18 @@ def list_models() -> tuple[str, ...]:
 
 
 def list_encoders() -> tuple[str, ...]:
-    """Names of the encoders; timm's others are reached as ``tu-<name>``."""
+    """Names of the encoders; timm's others are reached as ``tu-<name>``.
+
+    Returns
+    -------
+    tuple of str
+        In alphabetical order.
+
+    Examples
+    --------
+    >>> "resnet34" in list_encoders()
+    True
+    """
     return tuple(sorted(_library().encoders.get_encoder_names()))
 
 
@@ -305,14 +321,7 @@ def _library_network(spec: ModelSpec, weights: str | None) -> nn.Module:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`timm-` encoders are deprecated")
             network: nn.Module = make(spec.encoder_name, **options)
-    except (
-        AttributeError,
-        KeyError,
-        NotImplementedError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"model {spec.model!r} cannot be built with the encoder {spec.encoder_name!r}"
             f"{f' and weights {weights!r}' if weights else ''}: "
@@ -327,11 +336,8 @@ def _library_network(spec: ModelSpec, weights: str | None) -> nn.Module:
 
 
 def _unknown(what: str, name: str, known: tuple[str, ...], where: str) -> str:
-    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"unknown {what} {name!r}; {hint}known: {where}"
+    return f"unknown {what} {name!r}{suggestion(name, known) or '.'} Known: {where}"
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

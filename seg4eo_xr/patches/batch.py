@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
+from seg4eo_xr.html import card_html, lines_html, table_html
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.agreement import as_class_table, require_alike
 from seg4eo_xr.patches.building import locate
@@ -38,7 +41,11 @@ _LOGGER = logging.getLogger(__name__)
 _SCENE_ERRORS = (ValueError, TypeError, OSError)
 
 
-@dataclass(frozen=True)
+class FailedSceneWarning(Seg4EOWarning):
+    """A scene of a batch cannot be used; the others go on."""
+
+
+@dataclass(frozen=True, repr=False)
 class BatchResult:
     """What became of a batch.
 
@@ -55,6 +62,23 @@ class BatchResult:
     store: PatchStore
     failed: Mapping[str, str]
     skipped: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        failed = [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+        return "\n".join([repr(self.store), *self._facts(), *failed])
+
+    def _repr_html_(self) -> str:
+        parts = [lines_html(self._facts())]
+        if self.failed:
+            parts.append(table_html(("failed", "reason"), list(self.failed.items()), texts=True))
+        return card_html("batch", f"into {self.store.path}", *parts) + self.store._repr_html_()
+
+    def _facts(self) -> list[str]:
+        scenes = len(self.store.attrs["scenes"])
+        facts = [f"scenes in the store: {scenes}, failed: {len(self.failed)}"]
+        if self.skipped:
+            facts.append(f"skipped, since the store holds them: {', '.join(self.skipped)}")
+        return facts
 
 
 def extract_batch(
@@ -129,7 +153,7 @@ def extract_batch(
 
     def report(name: str, error: Exception) -> None:
         failed[name] = str(error)
-        _LOGGER.warning("scene %s fails: %s", name, error)
+        warnings.warn(f"scene {name} fails: {error}", FailedSceneWarning, stacklevel=3)
 
     table = as_class_table(classes) or _named_classes(wanted, labels)
     sources: list[ScenePatches] = []

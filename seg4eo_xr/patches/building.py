@@ -9,23 +9,27 @@ run goes on from there.
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
+import warnings
 from typing import TYPE_CHECKING
 
 import zarr
 from filelock import FileLock, Timeout
 from upath import UPath
 
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.patches.writing import SCHEMA, is_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_LOGGER = logging.getLogger(__name__)
 JOURNAL = "journal"
 _LOCK = ".lock"
+
+
+class LeftoverWarning(Seg4EOWarning):
+    """Unfinished parts of other runs lie beside an output."""
 
 
 def locate(store: str | Path | UPath) -> UPath:
@@ -205,11 +209,11 @@ def require_free(target: UPath, *, overwrite: bool) -> None:
 def _tell_of_others(target: UPath) -> None:
     parts = [str(entry) for entry in target.parent.glob(f"{target.name}.partial-*")]
     if parts:
-        _LOGGER.warning(
-            "beside %s lie parts of other extractions that were not finished: %s; remove them, "
-            "unless one is running",
-            target,
-            ", ".join(sorted(parts)),
+        warnings.warn(
+            f"beside {target} lie parts of other extractions that were not finished: "
+            f"{', '.join(sorted(parts))}; remove them, unless one is running",
+            LeftoverWarning,
+            stacklevel=6,
         )
 
 

@@ -40,8 +40,18 @@ class PatchDataset:
 
     Examples
     --------
-    >>> from torch.utils.data import DataLoader  # doctest: +SKIP
-    >>> loader = DataLoader(PatchDataset("patches.zarr", "train"), batch_size=8)  # doctest: +SKIP
+    >>> from tempfile import TemporaryDirectory
+    >>> from torch.utils.data import DataLoader
+    >>> from seg4eo_xr.patches.extract import extract_patches
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, labels = synthetic_sentinel2((128, 128), nodata_wedge=False)
+    >>> with TemporaryDirectory() as folder:
+    ...     store = extract_patches(
+    ...         scene, labels, f"{folder}/patches.zarr", patch_size=32, progress=False
+    ...     )
+    ...     batch = next(iter(DataLoader(PatchDataset(store, "train"), batch_size=8)))
+    >>> batch["image"].shape
+    torch.Size([8, 10, 32, 32])
     """
 
     def __init__(

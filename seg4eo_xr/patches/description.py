@@ -85,7 +85,7 @@ def _why_no_training_patch(
         return (
             f"the scene is all nodata in its {len(usable)} patches (nodata value {rules.nodata}, "
             f"rule {rules.nodata_rule!r}); check the scene and its nodata value, which "
-            "open_scene(nodata=...) sets"
+            "open_scene(nodata=...) (--nodata) sets"
         )
     if not summary.labelled_fraction.any():
         return (

@@ -98,6 +98,20 @@ def export_patches(
         If the store cannot be read or the files cannot be written.
     ValueError
         If there is no such split or no patch in it, or GeoTIFF cannot hold the dtype.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.patches.extract import extract_patches
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, labels = synthetic_sentinel2((128, 128), nodata_wedge=False)
+    >>> with TemporaryDirectory() as folder:
+    ...     store = extract_patches(
+    ...         scene, labels, f"{folder}/patches.zarr", patch_size=32, progress=False
+    ...     )
+    ...     written = export_patches(store, f"{folder}/Patch", progress=False)
+    ...     sorted(path.name for path in written.iterdir())
+    ['test', 'train', 'validation']
     """
     require_local(Path(folder))
     store, target = open_store(store), Path(folder).absolute()

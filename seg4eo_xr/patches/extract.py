@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.agreement import as_class_table
 from seg4eo_xr.patches.building import (
@@ -44,8 +46,10 @@ if TYPE_CHECKING:
 
     OnFailure = Callable[[str, Exception], None]
 
+_LOGGER = logging.getLogger(__name__)
 
-class LeakageWarning(UserWarning):
+
+class LeakageWarning(Seg4EOWarning):
     """Scores on a split will look better than they are."""
 
 
@@ -190,6 +194,8 @@ def run_extraction(
         coordinates, about = describe_extraction(job, summary)
         commit(path, job.layout.first, coordinates, summary.histograms, about)
     store = open_store(target)
+    counts = {split: len(store.indices(split)) for split in ("train", "validation", "test")}
+    _LOGGER.info("wrote %s: patches %s", target, counts)
     _warn_of_data(store)
     return store
 
@@ -224,6 +230,8 @@ def _write_shards(
             else:
                 finished.add(task.name)
         tasks = missing[:_SHARDS_AT_ONCE]
+        if finished:
+            _LOGGER.info("shards written: %d of %d", len(finished), len(job.shards))
         if not tasks:
             return job
         try:

@@ -121,7 +121,11 @@ class FileSection:
 
 
 def file_sources(
-    pairs: Sequence[PatchPair], options: LabelOptions, *, progress: bool = True
+    pairs: Sequence[PatchPair],
+    options: LabelOptions,
+    *,
+    band_names: tuple[str, ...] | None = None,
+    progress: bool = True,
 ) -> tuple[list[FilePatches], int]:
     """Read the headers of patches, and place the patches on one grid a CRS.
 
@@ -131,6 +135,8 @@ def file_sources(
         The files; at least one.
     options
         How label files are read.
+    band_names
+        Names of the bands, where the files have none or others.
     progress
         Show a bar where it takes longer than two seconds.
 
@@ -157,7 +163,7 @@ def file_sources(
     for position, (image, _) in enumerate(headers):
         by_crs.setdefault(image.crs, []).append(position)
     sources = [
-        _source([pairs[i] for i in chosen], [headers[i] for i in chosen], options)
+        _source([pairs[i] for i in chosen], [headers[i] for i in chosen], options, band_names)
         for chosen in by_crs.values()
     ]
     return sources, headers[0][0].shape[-1]
@@ -209,7 +215,10 @@ def _class_table(path: Path) -> ClassTable | None:
 
 
 def _source(
-    pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, Header]], options: LabelOptions
+    pairs: Sequence[PatchPair],
+    headers: Sequence[tuple[Header, Header]],
+    options: LabelOptions,
+    band_names: tuple[str, ...] | None,
 ) -> FilePatches:
     """Place patches of one CRS on a grid of their most frequent pixel size."""
     images = [image for image, _ in headers]
@@ -228,7 +237,8 @@ def _source(
     windows = PatchWindows(rows, cols, heights, widths, ids, groups)
     transform = Affine(width, 0.0, left, 0.0, -height, top)
     shape = int((rows + heights).max()), int((cols + widths).max())
-    scene, labels = open_scene(pairs[0].image), _read_label(pairs[0].label, options)
+    scene = open_scene(pairs[0].image, band_names=band_names)
+    labels = _read_label(pairs[0].label, options)
     table = _class_table(pairs[0].label)
     if table is not None:
         labels = labels.assign_attrs(table.without(options.no_label).to_attrs())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rasterio.errors import NotGeoreferencedWarning
 
 from seg4eo_xr.geometry.splits import SPELLINGS, ColumnSplit
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
@@ -32,7 +33,7 @@ _ROLE = re.compile(
 _SHOWN = 5  # files in a message
 
 
-class UnmatchedWarning(UserWarning):
+class UnmatchedWarning(Seg4EOWarning):
     """Files of a folder have no partner and are left out."""
 
 
@@ -63,6 +64,7 @@ def import_patches(
     *,
     label_options: LabelOptions | None = None,
     classes: ClassTable | None = None,
+    band_names: tuple[str, ...] | None = None,
     progress: bool = True,
     **changes: Any,
 ) -> PatchStore:
@@ -85,6 +87,9 @@ def import_patches(
     classes
         Codes, names and colours; None takes the table of the first label file, or else the codes
         that occur.
+    band_names
+        Names of the bands, by which prediction finds them in a scene; None takes the files'
+        descriptions, or else band_1, band_2 and so on.
     progress
         Show a bar where it takes longer than two seconds.
     **changes
@@ -107,6 +112,21 @@ def import_patches(
     -----
     UnmatchedWarning
         If images or labels have no partner.
+
+    Examples
+    --------
+    >>> from seg4eo_xr.patches.exporting import export_patches
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.patches.extract import extract_patches
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, labels = synthetic_sentinel2((128, 128), nodata_wedge=False)
+    >>> with TemporaryDirectory() as folder:
+    ...     store = extract_patches(
+    ...         scene, labels, f"{folder}/patches.zarr", patch_size=32, progress=False
+    ...     )
+    ...     written = export_patches(store, f"{folder}/Patch", progress=False)
+    ...     len(import_patches(written, f"{folder}/again.zarr", progress=False)) == len(store)
+    True
     """
     options = with_changes(options or ExtractOptions(), changes)
     target = locate(store)
@@ -122,7 +142,9 @@ def import_patches(
     with warnings.catch_warnings():
         # Labels may do without a place; images without one are refused.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        sources, size = file_sources(pairs, label_options or LabelOptions(), progress=progress)
+        sources, size = file_sources(
+            pairs, label_options or LabelOptions(), band_names=band_names, progress=progress
+        )
         options = replace(options, patch_size=size)
         job = plan_extraction(
             sources, options, split=ColumnSplit("folder"), classes=classes, existing=existing

@@ -29,7 +29,7 @@ class ExtractOptions:
     samples: int | None = None
     """Number of windows of a scene that sampling at random or by class draws."""
     sampling_seed: int = 42
-    """Seed of these draws."""
+    """Seed of the draws at random or by class."""
     min_valid_fraction: float = 0.0
     """Least share of a patch's pixels that have data; patches below it are not used."""
     min_labelled_fraction: float = 0.0

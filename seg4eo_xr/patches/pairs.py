@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg4eo_xr.html import table_html
+from seg4eo_xr.html import card_html, table_html
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES
 
 if TYPE_CHECKING:
@@ -78,21 +78,21 @@ class Pairs:
         return iter(self.pairs)
 
     def __str__(self) -> str:
-        lines = [f"{len(self)} pairs"]
+        lines = [f"{len(self)} pair{'s' * (len(self) != 1)}"]
         for pair in self:
             grid = "" if pair.grid is None else f" + {pair.grid}"
             lines.append(f"  {pair.name}: {pair.image} + {pair.label}{grid}")
         if self.unmatched:
-            lines.append(f"{len(self.unmatched)} files without a partner")
+            lines.append(f"without a partner: {len(self.unmatched)}")
             lines += [f"  {path}" for path in self.unmatched]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         rows = [[pair.name, pair.image, pair.label, pair.grid or ""] for pair in self]
-        tables = [table_html(("name", "image", "label", "grid"), rows)]
+        tables = [table_html(("name", "image", "label", "grid"), rows, texts=True)]
         if self.unmatched:
             tables.append(table_html(("without a partner",), [[path] for path in self.unmatched]))
-        return "".join(tables)
+        return card_html("pairs", len(self), *tables)
 
 
 def find_pairs(

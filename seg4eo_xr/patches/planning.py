@@ -275,7 +275,7 @@ def _without_left_out(
     edges = np.cumsum([0, *(len(source.windows) for source in sources)])
     for source, start, stop in zip(sources, edges, edges[1:], strict=False):
         for reason, count in source.windows.dropped.items():
-            _LOGGER.info("%s: left out %d windows that %s", source.name, count, reason)
+            _LOGGER.info("%s: windows left out, which %s: %d", source.name, reason, count)
         own, order = splits[start:stop], source.reading_order()
         order = order[own[order] != ""]
         taken.append(source.take(order))

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 from rasterio.crs import CRS
 
 from seg4eo_xr.geometry.splits import SPLITS
-from seg4eo_xr.html import chip_html, details_html, lines_html, table_html
+from seg4eo_xr.html import (
+    card_html,
+    chip_html,
+    details_html,
+    lines_html,
+    table_html,
+    table_text,
+    warnings_html,
+)
 from seg4eo_xr.patches.writing import is_local
 from seg4eo_xr.scenes.grid import crs_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from seg4eo_xr.geometry.splits import SplitName
     from seg4eo_xr.patches.store import PatchStore
@@ -30,8 +38,8 @@ def describe_text(store: PatchStore) -> str:
         The store; no patch is read.
     """
     blocks = [[f"patch store {store.path}", *(f"  {line}" for line in _summary(store))]]
-    blocks.append(_text_table(*_split_table(store, _plain)))
-    blocks += [_text_table(*_band_table(store, split)) for split in _filled(store)]
+    blocks.append([table_text(*_split_table(store, _plain))])
+    blocks += [[table_text(*_band_table(store, split))] for split in _filled(store)]
     blocks.append([*_remarks(store), *(f"warning: {problem}" for problem in _problems(store))])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
@@ -44,15 +52,12 @@ def describe_html(store: PatchStore) -> str:
     store
         The store; no patch is read.
     """
-    parts = [lines_html([f"patch store {store.path}", *_summary(store)])]
-    parts.append(table_html(*_split_table(store, chip_html)))
+    parts = [lines_html(_summary(store)), table_html(*_split_table(store, chip_html))]
     for split in _filled(store):
         table = table_html(*_band_table(store, split))
         parts.append(details_html(f"band statistics: {split}", table))
-    remarks = [*_remarks(store), *(f"⚠ {problem}" for problem in _problems(store))]
-    if remarks:
-        parts.append(lines_html(remarks))
-    return f"<div>{''.join(parts)}</div>"
+    parts += [lines_html(_remarks(store)), warnings_html(_problems(store))]
+    return card_html("patch store", store.path, *parts)
 
 
 def patch_names(store: PatchStore) -> list[str]:
@@ -152,13 +157,3 @@ def _remarks(store: PatchStore) -> list[str]:
 
 def _problems(store: PatchStore) -> list[str]:
     return list(store.leakage.problems())
-
-
-def _text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns: the first to the left, the others to the right."""
-    table = [header, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in table
-    ]

@@ -8,6 +8,7 @@ import numpy as np
 from dask.base import compute
 from dask.delayed import Delayed, delayed
 
+from seg4eo_xr.geometry.hashing import mixed, pixel_numbers, salt_of, split_numbers
 from seg4eo_xr.patches.grids import require_room, square_windows
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _PIXELS_AT_ONCE = 1 << 20
 _MERGED_AT_ONCE = 8
-_COLUMN_BITS = np.uint64(32)
 
 
 def random_windows(shape: tuple[int, int], patch_size: int, count: int, seed: int) -> PatchWindows:
@@ -141,7 +141,7 @@ def _check_draw(shape: tuple[int, int], patch_size: int, count: int, seed: int) 
 
 def _drawn(codes: Any, count: int, seed: int, ignore: int) -> Draws:
     """Draw `count` pixels of each class that occurs, or all where there are fewer."""
-    salt = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    salt = int(salt_of(seed))
     if isinstance(codes, np.ndarray):
         return _lowest(codes, (0, 0), count, salt, ignore)
     rows, cols = (np.cumsum((0, *lengths)).tolist() for lengths in codes.chunks)
@@ -167,7 +167,7 @@ def _lowest(
     """Draw the pixels of each class in one chunk whose hashes are lowest."""
     draws: Draws = {}
     for codes, positions in _slabs(block, origin):
-        hashes = _mixed(positions ^ np.uint64(salt))
+        hashes = mixed(positions ^ np.uint64(salt))
         for code in np.unique(codes).tolist():
             if code == ignore:
                 continue
@@ -186,21 +186,11 @@ def _slabs(
     """
     height, width = block.shape
     step = max(1, _PIXELS_AT_ONCE // width)
-    cols = np.arange(origin[1], origin[1] + width, dtype=np.uint64)
+    cols = np.arange(origin[1], origin[1] + width)
     for start in range(0, height, step):
         codes = block[start : start + step]
-        rows = np.arange(len(codes), dtype=np.uint64) + np.uint64(origin[0] + start)
-        yield codes.ravel(), ((rows[:, None] << _COLUMN_BITS) | cols).ravel()
-
-
-def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hash integers, no two to the same number.
-
-    The last step of SplitMix64, Steele et al. 2014. https://doi.org/10.1145/2660193.2660195
-    """
-    mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+        rows = np.arange(len(codes)) + (origin[0] + start)
+        yield codes.ravel(), pixel_numbers(rows[:, None], cols).ravel()
 
 
 def _first(parts: Sequence[NDArray[np.uint64]], count: int) -> NDArray[np.uint64]:
@@ -221,10 +211,12 @@ def _windows_of(draws: Draws, shape: tuple[int, int], patch_size: int, count: in
     corners, turns = [], []
     for hashes, positions in sorted(draws.values(), key=lambda pixels: pixels.shape[1]):
         # A pixel always in the very centre would teach a model that rare classes sit there.
-        shifts = _mixed(~hashes)
+        shifts = mixed(~hashes)
         starts = [
             np.clip(at - patch_size // 4 - shift % max(1, patch_size // 2), 0, side - patch_size)
-            for at, shift, side in zip(_halves(positions), _halves(shifts), shape, strict=True)
+            for at, shift, side in zip(
+                split_numbers(positions), split_numbers(shifts), shape, strict=True
+            )
         ]
         own = _distinct(starts[0] * shape[1] + starts[1])
         corners.append(own)
@@ -233,12 +225,6 @@ def _windows_of(draws: Draws, shape: tuple[int, int], patch_size: int, count: in
     chosen = np.sort(_distinct(np.concatenate(corners)[in_turn])[:count])
     rows, cols = np.divmod(chosen, shape[1])
     return square_windows(rows, cols, patch_size)
-
-
-def _halves(numbers: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Upper and lower 32 bits."""
-    low = numbers & np.uint64(0xFFFFFFFF)
-    return (numbers >> _COLUMN_BITS).astype(np.int64), low.astype(np.int64)
 
 
 def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:

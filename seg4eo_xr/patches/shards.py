@@ -121,7 +121,7 @@ class ShardReader:
             array.shards is not None
             and array.chunks == (1, *array.shape[1:])
             and array.shards[1:] == array.shape[1:]
-            and sharding.index_location.value == "end"
+            and _setting(sharding, "index_location") == "end"
             and _are_little_endian(sharding.codecs, BloscCodec)
             and _are_little_endian(sharding.index_codecs, Crc32cCodec)
         )
@@ -205,11 +205,16 @@ def shard_index(tail: bytes, shard_size: int) -> NDArray[np.uint64]:
 
 def _are_little_endian(codecs: Sequence[Codec], second: type[Codec]) -> bool:
     """Whether bytes are as this machine holds them, and go through the second codec alone."""
-    return (
-        [type(codec) for codec in codecs] == [BytesCodec, second]
-        and isinstance(codecs[0], BytesCodec)
-        and (codecs[0].endian is None or codecs[0].endian.value == "little" == sys.byteorder)
-    )
+    if [type(codec) for codec in codecs] != [BytesCodec, second]:
+        return False
+    endian = _setting(codecs[0], "endian")
+    return endian is None or endian == "little" == sys.byteorder
+
+
+def _setting(codec: Codec, name: str) -> Any:
+    """Setting of a codec as metadata state it: the type of its attributes depends on zarr's age."""
+    stated: Any = codec.to_dict().get("configuration", {})
+    return stated.get(name)
 
 
 class _File(Protocol):

@@ -13,6 +13,7 @@ import xarray as xr
 from dask.base import tokenize
 from dask.delayed import Delayed, delayed
 
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
 from seg4eo_xr.patches.grids import PatchWindows, polygon_windows, regular_windows
 from seg4eo_xr.patches.sampling import balanced_windows, random_windows
@@ -259,7 +260,7 @@ def _own_windows(labels: xr.DataArray, ignore: int, options: ExtractOptions) -> 
     return balanced_windows(labels, size, options.samples, options.sampling_seed, ignore=ignore)
 
 
-class ResamplingWarning(UserWarning):
+class ResamplingWarning(Seg4EOWarning):
     """Patches do not hold the scene's own pixels."""
 
 

@@ -255,6 +255,19 @@ def open_store(path: str | Path | UPath | PatchStore) -> PatchStore:
         If there is nothing at `path`.
     ValueError
         If it is no patch store, is not complete, or is of another schema version.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.patches.extract import extract_patches
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, labels = synthetic_sentinel2((128, 128), nodata_wedge=False)
+    >>> with TemporaryDirectory() as folder:
+    ...     store = extract_patches(
+    ...         scene, labels, f"{folder}/patches.zarr", patch_size=32, progress=False
+    ...     )
+    ...     open_store(f"{folder}/patches.zarr").patch_size
+    32
     """
     if isinstance(path, PatchStore):
         return path
@@ -268,10 +281,10 @@ def _opened(place: UPath) -> PatchStore:
         root = zarr.open_group(str(place), mode="r", use_consolidated=False)
     except FileNotFoundError as error:
         if place.exists():
-            raise ValueError(f"{place} is no patch store; {_MAKE_ONE}") from error
+            raise ValueError(f"{place} is no patch store; {_remedy(place)}") from error
         raise FileNotFoundError(f"patch store {place} does not exist; {_MAKE_ONE}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{place} is no patch store; {_MAKE_ONE}") from error
+        raise ValueError(f"{place} is no patch store; {_remedy(place)}") from error
     if root.attrs.get("schema") != SCHEMA:
         raise ValueError(f"{place} is Zarr but no patch store; {_MAKE_ONE}")
     if root.attrs.get("schema_version") != SCHEMA_VERSION:
@@ -294,3 +307,14 @@ def _opened(place: UPath) -> PatchStore:
 def _require_split(split: str) -> None:
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+
+
+def _remedy(place: UPath) -> str:
+    """How to come to a patch store where there is something else."""
+    for folder in (place, place / "Patch"):
+        if (folder / "train" / "images").is_dir():
+            return (
+                "it is a folder of GeoTIFF patches; bring them into a patch store first: "
+                f"import_patches, or seg4eo-xr import --data_dir {place} --output {place.name}.zarr"
+            )
+    return _MAKE_ONE

@@ -7,11 +7,13 @@ import json
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.order import sampling_order
 from seg4eo_xr.patches.reading import IGNORED_INDEX, PatchReader, chosen_positions
 from seg4eo_xr.patches.store import PatchStore, open_store
@@ -27,24 +29,12 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.splits import SplitName
 
 
-class PatchStream:
-    """An epoch of patches as batches of tensors, again and again.
-
-    Each pass gives the same patches; with `shuffle` their order follows from seed and epoch alone.
-    Batches are read and decoded by `threads` threads, some way ahead. The numbers are those of the
-    store: `seg4eo_xr.scenes.contract.normalize` belongs on the device.
-
-    Of several processes that train together, each makes a stream with its own `rank`. A batch of
-    `batch_size` patches is then shared out among them: the same patches, in as many steps, whatever
-    their number. Where a last batch has fewer patches than there are processes, those without one
-    get a patch whose labels are all 255.
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How patches become batches.
 
     Parameters
     ----------
-    store
-        A patch store or its path.
-    split
-        ``train``, ``validation`` or ``test``, or positions in the store, ``(patch,)``.
     batch_size
         Patches a batch, those of all processes counted; the last one may be smaller.
     shuffle
@@ -70,6 +60,61 @@ class PatchStream:
     Raises
     ------
     ValueError
+        If a number is out of range, or the processes cannot share a batch evenly.
+    """
+
+    batch_size: int = 8
+    shuffle: bool = False
+    seed: int = 42
+    threads: int = 2
+    prefetch: int = 4
+    prefetch_bytes: int = 2**30
+    drop_last: bool = False
+    pin_memory: bool = False
+    rank: int = 0
+    world_size: int = 1
+    run_length: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "prefetch", "prefetch_bytes", "world_size", "run_length"):
+            _require_at_least(1, name, getattr(self, name))
+        for name in ("seed", "threads", "rank"):
+            _require_at_least(0, name, getattr(self, name))
+        if self.rank >= self.world_size:
+            raise ValueError(f"rank must be below world_size {self.world_size}, got {self.rank}")
+        if self.batch_size % self.world_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared out evenly among "
+                f"{self.world_size} processes; choose a multiple of {self.world_size}"
+            )
+
+
+class PatchStream:
+    """An epoch of patches as batches of tensors, again and again.
+
+    Each pass gives the same patches; with `shuffle` their order follows from seed and epoch alone.
+    Batches are read and decoded by `threads` threads, some way ahead. The numbers are those of the
+    store: `seg4eo_xr.scenes.contract.normalize` belongs on the device.
+
+    Of several processes that train together, each makes a stream with its own `rank`. A batch of
+    `batch_size` patches is then shared out among them: the same patches, in as many steps, whatever
+    their number. Where a last batch has fewer patches than there are processes, those without one
+    get a patch whose labels are all 255.
+
+    Parameters
+    ----------
+    store
+        A patch store or its path.
+    split
+        ``train``, ``validation`` or ``test``, or positions in the store, ``(patch,)``.
+    options
+        How they become batches; `StreamOptions` has the defaults.
+    **changes
+        Single options by name, as ``batch_size=16``.
+
+    Raises
+    ------
+    ValueError
         If there is no patch, `drop_last` leaves no batch, or a number is out of range.
     FileNotFoundError
         If files of the store are missing.
@@ -79,53 +124,31 @@ class PatchStream:
         self,
         store: PatchStore | str | Path,
         split: SplitName | NDArray[np.int64],
-        *,
-        batch_size: int,
-        shuffle: bool,
-        seed: int = 42,
-        threads: int = 2,
-        prefetch: int = 4,
-        prefetch_bytes: int = 2**30,
-        drop_last: bool = False,
-        pin_memory: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-        run_length: int = 1,
+        options: StreamOptions | None = None,
+        **changes: Any,
     ) -> None:
-        _require_at_least(1, batch_size=batch_size, world_size=world_size, run_length=run_length)
-        _require_at_least(1, prefetch=prefetch, prefetch_bytes=prefetch_bytes)
-        _require_at_least(0, seed=seed, threads=threads, rank=rank)
+        self.options = options = with_changes(options or StreamOptions(), changes)
         self.store = open_store(store)
         self.indices = chosen_positions(self.store, split)
-        _require_share(batch_size, rank, world_size)
-        if drop_last and batch_size > len(self.indices):
+        if options.drop_last and options.batch_size > len(self.indices):
             name = f"the split {split!r}" if isinstance(split, str) else "the positions"
             raise ValueError(
-                f"batch_size {batch_size} is more than the {len(self.indices)} patches of {name} "
-                f"of {self.store.path}; choose a smaller one, or drop_last=False"
+                f"batch_size {options.batch_size} is more than the {len(self.indices)} patches of "
+                f"{name} of {self.store.path}; choose a smaller one, or drop_last=False"
             )
         self.store.require_complete()
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.drop_last = drop_last
-        self.rank, self.world_size = rank, world_size
-        self.run_length = run_length
         self.epoch = 0
         self._delivered = self._resume_at = 0
-        self._threads = threads
-        self._pin_memory = pin_memory
         self._image_shape = self.store.arrays()[0].shape[1:]
-        share_bytes = (
-            batch_size // world_size * math.prod(self._image_shape) * self.store.dtype.itemsize
-        )
-        self._ahead = min(prefetch, max(1, prefetch_bytes // share_bytes))
-        self._reader = PatchReader.of(self.store, run_length=run_length)
+        share = options.batch_size // options.world_size
+        share_bytes = share * math.prod(self._image_shape) * self.store.dtype.itemsize
+        self._ahead = min(options.prefetch, max(1, options.prefetch_bytes // share_bytes))
+        self._reader = PatchReader.of(self.store, run_length=options.run_length)
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        full, rest = divmod(len(self.indices), self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        full, rest = divmod(len(self.indices), self.options.batch_size)
+        return full + (rest > 0 and not self.options.drop_last)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass; another epoch than the current begins at its start."""
@@ -135,13 +158,13 @@ class PatchStream:
 
     def order(self) -> NDArray[np.int64]:
         """Positions in the store, in the order of this epoch, of all processes."""
-        if not self.shuffle:
+        if not self.options.shuffle:
             return self.indices
         return sampling_order(
             self.indices,
-            seed=self.seed,
+            seed=self.options.seed,
             epoch=self.epoch,
-            run_length=self.run_length,
+            run_length=self.options.run_length,
             shard_size=self.store.shard_size,
         )
 
@@ -201,19 +224,19 @@ class PatchStream:
         """
         order = self.order()
         first, self._resume_at = self._resume_at, 0
-        starts = range(first, len(self) * self.batch_size, self.batch_size)
+        starts = range(first, len(self) * self.options.batch_size, self.options.batch_size)
         self._delivered = first
-        batches = [order[start : start + self.batch_size] for start in starts]
+        batches = [order[start : start + self.options.batch_size] for start in starts]
         for batch, tensors in zip(batches, self._read_ahead(batches), strict=True):
             # Before the caller works on it: a state saved meanwhile does not give it again.
             self._delivered += len(batch)
             yield tensors
 
     def _read_ahead(self, batches: list[NDArray[np.int64]]) -> Iterator[dict[str, torch.Tensor]]:
-        if self._threads == 0:
+        if self.options.threads == 0:
             yield from map(self._read, batches)
             return
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="patches")
+        pool = ThreadPoolExecutor(self.options.threads, thread_name_prefix="patches")
         waiting: deque[Future[dict[str, torch.Tensor]]] = deque()
         try:
             for batch in batches:
@@ -227,7 +250,7 @@ class PatchStream:
 
     def _read(self, batch: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         """Read this process's share of a batch."""
-        share = np.array_split(batch, self.world_size)[self.rank]
+        share = np.array_split(batch, self.options.world_size)[self.options.rank]
         positions = share if len(share) else batch[:1]
         images = self._memory((len(positions), *self._image_shape), self.store.dtype)
         labels = self._memory((len(positions), *self._image_shape[1:]), np.dtype(np.uint8))
@@ -239,7 +262,7 @@ class PatchStream:
     def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> torch.Tensor:
         import torch
 
-        if self._pin_memory:
+        if self.options.pin_memory:
             kind = torch.from_numpy(np.empty(0, dtype)).dtype
             return torch.empty(shape, dtype=kind, pin_memory=True)
         # NumPy asks for huge pages, which torch does not: less time in page faults.
@@ -248,12 +271,9 @@ class PatchStream:
     @cached_property
     def _identity(self) -> dict[str, Any]:
         """What the patches of an epoch and their order rest on."""
+        own = ("seed", "batch_size", "shuffle", "run_length", "drop_last")
         return {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "shuffle": self.shuffle,
-            "run_length": self.run_length,
-            "drop_last": self.drop_last,
+            **{name: getattr(self.options, name) for name in own},
             "commit": int(self.store.attrs["commits"]),
             "patches": _digest(self.store, self.indices),
         }
@@ -270,17 +290,6 @@ def _digest(store: PatchStore, positions: NDArray[np.int64]) -> str:
     return digest.hexdigest()
 
 
-def _require_at_least(least: int, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < least:
-            raise ValueError(f"{name} must be at least {least}, got {number}")
-
-
-def _require_share(batch_size: int, rank: int, world_size: int) -> None:
-    if rank >= world_size:
-        raise ValueError(f"rank must be below world_size {world_size}, got {rank}")
-    if batch_size % world_size:
-        raise ValueError(
-            f"batch_size {batch_size} cannot be shared out evenly among {world_size} processes; "
-            f"choose a multiple of {world_size}"
-        )
+def _require_at_least(least: int, name: str, number: int) -> None:
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")

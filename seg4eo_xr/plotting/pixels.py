@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from seg4eo_xr.options import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ _RED_GREEN_BLUE = (
     ("b4", "b3", "b2"),
     ("r", "g", "b"),
 )
-_LARGEST_SIDE = 1024  # pixels of a picture's longer side; more cannot be told apart
 _GAMMA = 0.75  # lifts dark surfaces, as woods, beside bright ones
 WHITE = 1.0
 
@@ -54,7 +54,10 @@ def choose_bands(names: Sequence[str], bands: Sequence[str] | None) -> list[int]
     """
     names = list(names)
     chosen = _natural_colors(names) if bands is None else list(bands)
-    if len(chosen) not in (1, 3) or not set(chosen) <= set(names):
+    for name in chosen:
+        if name not in names:
+            raise ValueError(f"no band {name!r} among {names}{suggestion(name, names)}")
+    if len(chosen) not in (1, 3):
         raise ValueError(f"bands must be one or three of {names}, got {chosen}")
     return [names.index(name) for name in chosen]
 
@@ -130,13 +133,3 @@ def class_colors(codes: np.ndarray, table: ClassTable) -> tuple[np.ndarray, NDAr
     position = np.searchsorted(table.codes, codes).clip(max=len(table) - 1)
     known = np.asarray(table.codes)[position] == codes
     return palette[np.where(known, position, len(table))], known
-
-
-def thinned(array: Any) -> Any:
-    """Take every n-th pixel, so that the longer side fits a picture."""
-    step = math.ceil(max(array.sizes["y"], array.sizes["x"]) / _LARGEST_SIDE)
-    if step == 1:
-        return array
-    # The middle of each step, so that the picture does not shift; a side may be shorter than one.
-    middles = {dim: slice(min(step, array.sizes[dim]) // 2, None, step) for dim in ("y", "x")}
-    return array.isel(middles)

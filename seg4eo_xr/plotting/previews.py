@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from seg4eo_xr.canvas import write_figure
 from seg4eo_xr.plotting.figures import class_entries, draw_legend, new_figure
-from seg4eo_xr.plotting.pixels import thinned
 from seg4eo_xr.plotting.rasters import plot_confidence, plot_map, plot_scene, table_of
+from seg4eo_xr.plotting.reading import thinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,15 @@ def preview(
     -------
     Path
         Where the picture is.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, labels = synthetic_sentinel2((64, 64))
+    >>> with TemporaryDirectory() as folder:
+    ...     preview(scene, None, labels.to_dataset(name="classes"), f"{folder}/p.png").name
+    'p.png'
     """
     wanted = [name for name in ("classes", "confidence") if name in prediction]
     shown = thinned(prediction[wanted]).compute()
@@ -56,14 +65,15 @@ def preview(
     )
     panels = iter(axes)
     plot_scene(scene, bands=bands, ax=next(panels))
-    tables = []
+    pictures = []
     for name, layer in (("labels", labels), ("map", shown.get("classes"))):
         if layer is not None:
             plot_map(layer, ax=next(panels), legend=False, title=name)
-            tables.append(table_of(layer, thinned(layer).values))
+            codes = thinned(layer).values
+            pictures.append((table_of(layer, codes), codes))
     if "confidence" in shown:
         plot_confidence(shown["confidence"], ax=next(panels))
-    draw_legend(figure, class_entries(tables))
+    draw_legend(figure, class_entries(pictures))
     if title:
         figure.suptitle(title)
     return write_figure(figure, path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+
+from seg4eo_xr.options import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,7 @@ def select_bands(scene: xr.DataArray, bands: Sequence[str]) -> xr.DataArray:
     names = band_names_of(scene)
     missing = [band for band in bands if band not in names]
     if missing:
-        hint = close_name(missing[0], names)
+        hint = suggestion(missing[0], names)
         raise ValueError(f"bands {missing} are not in the scene, which has {names}{hint}")
     if len(set(bands)) != len(bands):
         raise ValueError(f"each band can be taken once, got {list(bands)}")
@@ -80,18 +81,6 @@ def select_bands(scene: xr.DataArray, bands: Sequence[str]) -> xr.DataArray:
     scales, offsets = band_scaling(scene)
     picked = scene.isel(band=positions)
     return with_band_attrs(picked, [scales[i] for i in positions], [offsets[i] for i in positions])
-
-
-def close_name(name: str, known: Sequence[str]) -> str:
-    """Hint at the known name that is most like a mistyped one; empty where none is.
-
-    Examples
-    --------
-    >>> close_name("B4", ["B04", "B11"])
-    "; did you mean 'B04'?"
-    """
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def with_names(scene: xr.DataArray, names: Sequence[str]) -> xr.DataArray:

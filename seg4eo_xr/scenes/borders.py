@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
 
-def near_border(codes: np.ndarray, width: int, ignore: int) -> np.ndarray:
+def near_border(codes: np.ndarray, width: int, ignore: float | None) -> np.ndarray:
     """Find the pixels that have another class nearby.
 
     Parameters
@@ -21,7 +23,7 @@ def near_border(codes: np.ndarray, width: int, ignore: int) -> np.ndarray:
     width
         Distance in pixels, the same along rows, columns and diagonals.
     ignore
-        Code of unlabelled pixels; a border to them is none.
+        Code of unlabelled pixels, if there is one; a border to them is none.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def near_border(codes: np.ndarray, width: int, ignore: int) -> np.ndarray:
     from scipy.ndimage import maximum_filter, minimum_filter
 
     wide = codes.astype(np.int32)
-    unlabelled = wide == ignore
+    unlabelled = np.zeros(wide.shape, bool) if ignore is None else wide == ignore
     limits = np.iinfo(np.int32)
     side = 2 * width + 1
     highest = maximum_filter(np.where(unlabelled, limits.min, wide), side, mode="nearest")
@@ -65,15 +67,44 @@ def ignore_borders(labels: xr.DataArray, width: int, ignore: int) -> xr.DataArra
     """
     if labels.chunks is None:
         return labels.copy(data=_ignored_borders(labels.values, width, ignore))
-    grown = da.map_overlap(
-        _ignored_borders,
-        labels.data,
-        depth=tuple(min(width, side) for side in labels.shape),
+    return labels.copy(data=_by_chunk(_ignored_borders, labels.data, width, ignore, labels.dtype))
+
+
+def near_borders(codes: da.Array, width: int, ignore: float | None) -> da.Array:
+    """Find the pixels near another class lazily, as `near_border` does, whatever the chunks.
+
+    Parameters
+    ----------
+    codes
+        Class codes of at most 16 bits, ``(y, x)``.
+    width, ignore
+        As in `near_border`.
+
+    Returns
+    -------
+    dask array of bool, ``(y, x)``
+        In the chunks of `codes`.
+    """
+    return _by_chunk(near_border, codes, width, ignore, np.dtype(bool))
+
+
+def _by_chunk(
+    function: Callable[..., np.ndarray],
+    codes: da.Array,
+    width: int,
+    ignore: float | None,
+    dtype: np.dtype[Any],
+) -> da.Array:
+    found: da.Array = da.map_overlap(
+        function,
+        codes,
+        depth=tuple(min(width, side) for side in codes.shape),
         boundary="none",
         width=width,
         ignore=ignore,
-        dtype=labels.dtype,
-        meta=np.empty((0, 0), labels.dtype),
+        dtype=dtype,
+        meta=np.empty((0, 0), dtype),
     )
     # chunks narrower than the border are merged meanwhile
-    return labels.copy(data=grown.rechunk(labels.chunks, method="tasks"))
+    merged_back: da.Array = found.rechunk(codes.chunks, method="tasks")
+    return merged_back

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import csv
 import re
-import warnings
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
 
 from seg4eo_xr.scenes.classes import ClassTable, default_color
+from seg4eo_xr.scenes.raster_classes import CODE_COLUMNS, NAME_COLUMNS, parsed_xml, raster_rows
 from seg4eo_xr.scenes.rasters import is_remote, require_local_path
 from seg4eo_xr.staging import commit, staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
+    from xml.etree import ElementTree
 
-    # Code, name and colour; the last two may be missing.
-    Row = tuple[int, str | None, str | None]
+    from seg4eo_xr.scenes.raster_classes import Row
 
 _COLUMNS = {
-    "code": ("code", "value", "class_id", "class_value", "id", "number"),
-    "name": ("name", "label", "class_name", "class", "description", "title"),
+    "code": CODE_COLUMNS,
+    "name": NAME_COLUMNS,
     "color": ("color", "colour", "hex", "rgb"),
     "red": ("red", "r"),
     "green": ("green", "g"),
@@ -83,7 +81,10 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
             raise ValueError(f"{what} is not a text in UTF-8 ({error}); save it as such") from error
         rows = list(readers[suffix](text, what))
     else:
-        rows = _raster_rows(path, what)
+        try:
+            rows = raster_rows(path, what)
+        except OSError as error:
+            raise OSError(f"{error}; {_KINDS}") from error
     if not rows:
         raise ValueError(f"{what} holds no class; {_KINDS}")
     return _table(rows, what)
@@ -103,6 +104,14 @@ def write_classes(table: ClassTable, path: str | PathLike[str]) -> Path:
     -------
     Path
         Where the file is; `read_classes` gives the same table.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> table = ClassTable.from_codes([10, 80], ["trees", "water"])
+    >>> with TemporaryDirectory() as folder:
+    ...     read_classes(write_classes(table, f"{folder}/classes.csv")) == table
+    True
     """
     path = Path(path)
     with staging(path, overwrite=True) as folder:
@@ -123,7 +132,7 @@ def named_classes(path: str | Path) -> ClassTable | None:
     if is_remote(path):
         return None  # a second look at a remote file is slow
     what = f"the raster {str(path)!r}"
-    rows = [row for row in _raster_rows(path, what) if row[1]]
+    rows = [row for row in raster_rows(path, what) if row[1]]
     try:
         return _table(rows, what) if rows else None
     except ValueError:
@@ -204,7 +213,7 @@ def _color(text: str, place: str) -> str:
 
 
 def _qml_rows(text: str, what: str) -> Iterable[Row]:
-    root = _parsed(text, what)
+    root = parsed_xml(text, what)
     entries = root.findall(".//colorPalette/paletteEntry")
     if entries:
         return [
@@ -252,16 +261,6 @@ def _symbol_color(symbol: ElementTree.Element, what: str) -> str | None:
     return None
 
 
-def _parsed(text: str, what: str) -> ElementTree.Element:
-    """Parse XML; entities, with which a small file grows without end, are refused."""
-    if re.search(r"<!ENTITY|<!DOCTYPE[^>]*\[", text, re.IGNORECASE):
-        raise ValueError(f"{what} declares XML entities, which no style needs; it is not read")
-    try:
-        return ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{what} is no valid XML: {error}") from error
-
-
 def _color_map_rows(text: str, what: str) -> Iterator[Row]:
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
@@ -281,69 +280,3 @@ def _color_map_rows(text: str, what: str) -> Iterator[Row]:
             )
         code, red, green, blue, _, name = match.groups()
         yield _code(code, place), name.strip() or None, _color(f"{red},{green},{blue}", place)
-
-
-def _raster_rows(path: str | PathLike[str], what: str) -> list[Row]:
-    """Codes, names and colours that a raster holds, read by GDAL into the XML of a VRT."""
-    import rasterio.shutil
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # classes lie nowhere
-        vrt = Path(folder, "raster.vrt")
-        try:
-            with rasterio.open(path) as raster:
-                rasterio.shutil.copy(raster, str(vrt), driver="VRT")
-        except RasterioError as error:
-            raise OSError(f"cannot read {what}: {error}; {_KINDS}") from error
-        band = _parsed(vrt.read_text(encoding="utf-8"), what).find("./VRTRasterBand")
-    if band is None:
-        return []
-    colors = {
-        code: "#{:02x}{:02x}{:02x}".format(*(int(entry.get(c, "0")) for c in ("c1", "c2", "c3")))
-        for code, entry in enumerate(band.findall("./ColorTable/Entry"))
-    }
-    names = _attribute_table(band.find("./GDALRasterAttributeTable"))
-    names = names or _attribute_table(_sidecar_table(path, what))
-    if not names:
-        listed = enumerate(band.findall("./CategoryNames/Category"))
-        names = {code: (node.text or "").strip() for code, node in listed}
-    nodata = band.findtext("./NoDataValue")
-    return [
-        (code, names.get(code) or None, colors.get(code))
-        for code in sorted(names or colors)
-        if (names.get(code) if names else colors[code] != "#000000") and str(code) != nodata
-    ]
-
-
-def _sidecar_table(path: str | PathLike[str], what: str) -> ElementTree.Element | None:
-    """Attribute table that GDAL keeps in a file beside the raster."""
-    sidecar = Path(f"{path}.aux.xml")
-    if is_remote(str(path)) or not sidecar.is_file():
-        return None
-    return _parsed(sidecar.read_text(encoding="utf-8"), what).find(".//GDALRasterAttributeTable")
-
-
-# What GDAL's numbers for the use of a column mean.
-_NAME_USE, _VALUE_USES = "2", ("5", "3")
-
-
-def _attribute_table(table: ElementTree.Element | None) -> dict[int, str]:
-    """Names by code of GDAL's raster attribute table."""
-    if table is None:
-        return {}
-    columns = [
-        (field.findtext("Usage", ""), field.findtext("Name", "").strip().lower())
-        for field in table.findall("FieldDefn")
-    ]
-
-    def position(uses: Sequence[str], names: Sequence[str]) -> int | None:
-        ranked = [i for use in uses for i, column in enumerate(columns) if column[0] == use]
-        ranked += [i for name in names for i, column in enumerate(columns) if column[1] == name]
-        return ranked[0] if ranked else None
-
-    value, name = position(_VALUE_USES, _COLUMNS["code"]), position([_NAME_USE], _COLUMNS["name"])
-    if value is None or name is None:
-        return {}
-    rows = [[cell.text or "" for cell in row.findall("F")] for row in table.findall("Row")]
-    return {int(float(row[value])): row[name].strip() for row in rows}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.html import chip_html, table_html
+from seg4eo_xr.html import Markup, card_html, chip_html, table_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,8 +81,12 @@ class ClassTable:
         return len(self.codes)
 
     def _repr_html_(self) -> str:
+        return card_html("classes", len(self), self.to_html())
+
+    def to_html(self) -> Markup:
+        """Make a table of names and codes, with a chip of each colour."""
         chips = map(chip_html, self.colors, self.names)
-        return table_html(("code", "class"), list(zip(self.codes, chips, strict=True)))
+        return table_html(("class", "code"), list(zip(chips, self.codes, strict=True)))
 
     @classmethod
     def from_codes(

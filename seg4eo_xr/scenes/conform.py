@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.harmonize import BOA_SHIFT, probable_shift
 from seg4eo_xr.scenes.open import band_names_of, select_bands
@@ -23,7 +24,7 @@ _RESOLUTION_TOLERANCE = 0.1
 _FEWEST_VALUES = 100
 
 
-class ContractWarning(UserWarning):
+class ContractWarning(Seg4EOWarning):
     """A scene differs from what the model was trained on, in a way that may be meant."""
 
 
@@ -156,23 +157,27 @@ def check_values(values: np.ndarray, valid: np.ndarray, contract: Contract) -> N
     Warns
     -----
     ContractWarning
-        Once for each suspect band, and once where all bands seem shifted.
+        Once for all suspect bands, and once where all bands seem shifted.
     """
     if np.count_nonzero(valid) < _FEWEST_VALUES:
         return
     _check_offset(values[:, valid], contract)
     limits = zip(contract.minimum, contract.maximum, contract.normalization.upper, strict=True)
+    strange = []
     for band, (lowest, highest, upper) in enumerate(limits):
         numbers = values[band][valid] * contract.scale[band] + contract.offset[band]
         outside = np.mean((numbers < lowest) | (numbers > highest))
         faint = lowest >= 0 and numbers.max() < 0.01 * upper
         if outside > 0.5 or faint:
-            warnings.warn(
-                f"band {contract.bands[band]!r} holds values that the model never saw: it was "
-                f"trained on {lowest:.4g} to {highest:.4g}; check the scene's scale and offset",
-                ContractWarning,
-                stacklevel=2,
-            )
+            strange.append(f"{contract.bands[band]} (trained on {lowest:.4g} to {highest:.4g})")
+    if strange:
+        warnings.warn(
+            f"the scene holds values that the model never saw in {', '.join(strange)}; check its "
+            "scale and offset, and give them where its tags are lost: --scale 0.0001 "
+            "(scale=0.0001), --offset -0.1 (offset=-0.1)",
+            ContractWarning,
+            stacklevel=2,
+        )
 
 
 def _check_offset(numbers: np.ndarray, contract: Contract) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import array_api_compat
 import numpy as np
 
-from seg4eo_xr.html import lines_html, table_html
+from seg4eo_xr.html import Markup, card_html, lines_html, table_html, table_text
 from seg4eo_xr.scenes.classes import ClassTable
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Normalization:
         return self.kind in ("percentile", "patch_percentile")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Contract:
     """What a model expects of a scene.
 
@@ -112,20 +112,36 @@ class Contract:
         if self.ignore in self.classes.codes:
             raise ValueError(f"ignore code {self.ignore} is also the code of a class")
 
+    def __repr__(self) -> str:
+        classes = zip(self.classes.codes, self.classes.names, strict=True)
+        named = ", ".join(f"{code} {name}" for code, name in classes)
+        lines = [f"contract of {len(self.bands)} bands", *self._facts(), f"classes {named}"]
+        return "\n".join([*lines, table_text(*self._band_table())])
+
     def _repr_html_(self) -> str:
-        rule, (width, height) = self.normalization, self.ground_sample_distance
+        return card_html("contract", f"{len(self.bands)} bands", self.to_html())
+
+    def to_html(self) -> Markup:
+        """Make tables of bands and classes, with what all bands have in common above."""
+        bands = table_html(*self._band_table())
+        return Markup(lines_html(self._facts()) + bands + self.classes.to_html())
+
+    def _facts(self) -> list[str]:
+        width, height = self.ground_sample_distance
         nodata = "no nodata value" if self.nodata is None else f"nodata {self.nodata:g}"
+        where = "any band" if self.nodata_rule == "any" else "all bands"
+        pixels = f"pixels of {width:.4g} × {height:.4g} m"
+        rule = self.normalization.kind
+        return [f"{self.dtype}, {nodata} in {where}", f"{pixels}, normalised by {rule}"]
+
+    def _band_table(self) -> tuple[list[str], list[list[str]]]:
+        rule = self.normalization
         columns = self.scale, self.offset, self.minimum, self.maximum, rule.lower, rule.upper
-        bands = [
-            (band, *(f"{number:.6g}" for number in numbers))
+        rows = [
+            [band, *(f"{number:.6g}" for number in numbers)]
             for band, *numbers in zip(self.bands, *columns, strict=True)
         ]
-        header = ("band", "scale", "offset", "minimum", "maximum", "lower", "upper")
-        where = "any band" if self.nodata_rule == "any" else "all bands"
-        facts = f"{self.dtype}, {nodata} in {where}"
-        pixels = f"pixels of {width:.4g} × {height:.4g} m, normalised by {rule.kind}"
-        parts = [lines_html([facts, pixels]), table_html(header, bands)]
-        return "".join([*parts, self.classes._repr_html_()])
+        return ["band", "scale", "offset", "minimum", "maximum", "lower", "upper"], rows
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, fit for JSON and for a checkpoint."""
@@ -246,6 +262,14 @@ def normalize(values: Any, contract: Contract) -> Any:
     ------
     ValueError
         If a dask array is to be normalised by patch: its blocks are no patches.
+
+    Examples
+    --------
+    >>> from seg4eo_xr.testing import plain_contract
+    >>> contract = plain_contract(["red"], ClassTable.from_codes([0, 1]), bright=2000.0)
+    >>> normalize(np.array([[[0, 500], [1000, 4000]]], np.uint16), contract)
+    array([[[0.  , 0.25],
+            [0.5 , 1.  ]]], dtype=float32)
     """
     xp = array_api_compat.array_namespace(values)
     # A copy, changed in place from here on: windows are many, and fresh memory is slow.

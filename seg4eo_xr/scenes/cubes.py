@@ -276,8 +276,8 @@ def _dates(source: Sequence[SceneSource], times: ArrayLike | None) -> ArrayLike:
     lacking = [name for name, date in zip(names, dates, strict=True) if date is None]
     if lacking:
         raise ValueError(
-            f"no date such as 20210603 or 2021-06-03 is in the name of {lacking[:3]}; give the "
-            "dates with times=[...]"
+            f"no date such as 20210603 or 2021-06-03 is in the name of {lacking[:3]}; rename "
+            "the files so, or give the dates with times=[...] (in Python)"
         )
     return np.array(dates, "datetime64[ns]")
 

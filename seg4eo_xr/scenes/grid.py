@@ -8,6 +8,7 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from affine import Affine
+from rasterio.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ _SPATIAL_NAMES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 _PIXEL_TOLERANCE = 0.01
 # A turn and a half: longitudes run from 0 to 360 in some data, and bounds may stick out a little.
 _MOST_DEGREES = 540.0
-_WARP_LABELS = "Warp the labels onto the scene with open_labels(..., warp=True) (--warp)"
+_WARP_LABELS = "Warp the labels onto the scene: warp=True (--warp)"
 
 
 def require_same_grid(
@@ -42,6 +43,23 @@ def grid_difference(a: xr.DataArray, b: xr.DataArray) -> str:
         return "different shapes"
     same = _corners_agree(a.rio.transform(), b.rio.transform(), shapes[0])
     return "" if same else "different transforms"
+
+
+def cut_to(raster: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """Cut a raster ``(..., y, x)`` to the extent of another where it has all of the other's pixels.
+
+    Pixels are the same ones up to a hundredth of their size at the corners. Otherwise the raster
+    is given back as it is.
+    """
+    pixel = raster.rio.transform()
+    # By coordinates, which follow any selection; a transform in attributes may not.
+    row = round(float(like["y"][0] - raster["y"][0]) / pixel.e)
+    column = round(float(like["x"][0] - raster["x"][0]) / pixel.a)
+    height, width = like.shape[-2:]
+    if min(row, column) < 0 or row + height > raster.shape[-2] or column + width > raster.shape[-1]:
+        return raster
+    cut = raster.rio.isel_window(Window(column, row, width, height))
+    return raster if grid_difference(cut, like) else cut
 
 
 def require_overlap(raster: xr.DataArray, scene: xr.DataArray, what: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.scenes.bands import band_names_of, band_scaling, with_band_attrs
 from seg4eo_xr.scenes.naming import baseline_of_name, date_of_name
 
@@ -32,7 +33,7 @@ _BASELINE_KEYS = ("s2:processing_baseline", "processing_baseline", "sentinel:pro
 _NAME_KEYS = ("s2:product_uri", "product_uri", "s2:product_id", "source")
 
 
-class OffsetWarning(UserWarning):
+class OffsetWarning(Seg4EOWarning):
     """Scenes seem to store reflectances by different conventions."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import require_choice
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ WarpResampling = Literal["nearest", "mode"]
 _CODES = np.iinfo(np.int16)
 
 
-class LabelWarning(UserWarning):
+class LabelWarning(Seg4EOWarning):
     """Labels were mended or hold something odd, and can be used all the same."""
 
 

@@ -68,6 +68,11 @@ def sentinel2_scl(*classes: SclClass) -> Hidden:
     *classes
         Names of classes; by default nodata, saturated, shadow, cloud_medium, cloud_high and cirrus.
 
+    Returns
+    -------
+    Hidden
+        What `mask_scene` takes.
+
     Examples
     --------
     >>> sentinel2_scl("cloud_high", "snow")
@@ -86,6 +91,11 @@ def landsat_qa(*flags: QaFlag) -> Hidden:
     ----------
     *flags
         Names of flags; by default fill, dilated_cloud, cirrus, cloud and shadow.
+
+    Returns
+    -------
+    Hidden
+        What `mask_scene` takes.
 
     Examples
     --------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
     select_bands,
+    with_band_attrs,
     with_names,
     with_nodata,
 )
@@ -41,6 +43,8 @@ __all__ = [
     "require_same_grid",
     "select_bands",
 ]
+
+_LOGGER = logging.getLogger(__name__)
 
 SceneSource = str | Path | Sequence[str | Path] | xr.DataArray | xr.Dataset
 
@@ -101,12 +105,37 @@ def open_scene(
         scene = with_names(scene, chosen.band_names)
     if chosen.bands is not None:
         scene = select_bands(scene, chosen.bands)
+    if not (chosen.scale is None and chosen.offset is None):
+        scene = _scaled(scene, chosen)
     if scene.chunks is not None or isinstance(chosen.chunks, (int, dict)):
         scene = scene.chunk({"band": -1, **_wanted_chunks(chosen.chunks)})
     scene = scene.rename("scene")
     if isinstance(source, (str, Path)):
         scene.encoding["source"] = str(source)
+    if not isinstance(source, (xr.DataArray, xr.Dataset)):
+        _tell(source, scene)
     return scene
+
+
+def _scaled(scene: xr.DataArray, options: SceneOptions) -> xr.DataArray:
+    scales, offsets = band_scaling(scene)
+    if options.scale is not None:
+        scales = (options.scale,) * len(scales)
+    if options.offset is not None:
+        offsets = (options.offset,) * len(offsets)
+    return with_band_attrs(scene, scales, offsets)
+
+
+def _tell(source: str | Path | Sequence[str | Path], scene: xr.DataArray) -> None:
+    files = [source] if isinstance(source, (str, Path)) else source
+    _LOGGER.info(
+        "opened %s: %d × %d px, bands %s, %s, %s",
+        ", ".join(map(str, files)),
+        *scene.shape[-2:],
+        ", ".join(band_names_of(scene)),
+        scene.dtype,
+        scene.rio.crs,
+    )
 
 
 def _opened(source: str | Path | xr.DataArray | xr.Dataset, options: SceneOptions) -> xr.DataArray:

@@ -15,6 +15,7 @@ import xarray as xr
 from dask.base import tokenize
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
+from seg4eo_xr.pages import empty_pages
 from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid, require_real_dtype
 
 if TYPE_CHECKING:
@@ -97,11 +98,12 @@ def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene
     opened = opened.rename({opened.dims[0]: "band"})
     sizes = {str(name): size for name, size in opened.sizes.items()}
     sides = chunk_sides(sizes, blocks, opened.dtype.itemsize, chunks)
-    reader = _Reader(str(path), opened.shape, opened.dtype)
+    place = str(path) if is_remote(path) else str(Path(path).absolute())
+    reader = _Reader(place, opened.shape, opened.dtype)
     lazy = da.from_array(
         reader,
         chunks=(sizes["band"], sides["y"], sides["x"]),
-        name=f"raster-{tokenize(str(path), _version(path), sides)}",
+        name=f"raster-{tokenize(place, _version(path), sides)}",
         lock=False,
         meta=np.empty((0, 0, 0), opened.dtype),
     )
@@ -163,7 +165,10 @@ class _Reader:
         try:
             with rasterio.open(self._path) as file:
                 chosen = [band + 1 for band in bands]
-                values = file.read(chosen, window=window, out_dtype=self.dtype)
+                shape = (len(chosen), *(max(0, stop - start) for start, stop in window))
+                values = empty_pages(shape, self.dtype)
+                if values.size:
+                    file.read(chosen, window=window, out=values)
         except RasterioIOError as error:
             reason = error.__cause__ or error
             why = f"the file is truncated or damaged ({reason}); copy or download it again"

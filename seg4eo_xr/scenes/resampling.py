@@ -153,7 +153,7 @@ def require_cover(source: Grid, target: Grid, what: str) -> None:
         height=target.height - 1,
         width=target.width - 1,
     )
-    west, south, east, north = _bounds_in(source.crs, centres)
+    west, south, east, north = bounds_in(source.crs, centres)
     left, bottom, right, top = source.bounds
     # far below a pixel: what rounding may shift
     slack_x, slack_y = (1e-6 * side for side in source.pixel)
@@ -161,7 +161,7 @@ def require_cover(source: Grid, target: Grid, what: str) -> None:
     if not (within and south >= bottom - slack_y and north <= top + slack_y):
         raise ValueError(
             f"{what} does not cover the target grid: in its CRS it spans {source.bounds}, the "
-            f"target {_bounds_in(source.crs, target)}; give a nodata value for what lies outside "
+            f"target {bounds_in(source.crs, target)}; give a nodata value for what lies outside "
             "with nodata= (--nodata), or crop the target"
         )
 
@@ -215,7 +215,7 @@ class _Job:
 
 def _scale(source: Grid, target: Grid) -> tuple[float, float]:
     row, col = target.height // 2, target.width // 2
-    west, south, east, north = _bounds_in(source.crs, target.window((row, row + 1), (col, col + 1)))
+    west, south, east, north = bounds_in(source.crs, target.window((row, row + 1), (col, col + 1)))
     if not all(map(isfinite, (west, south, east, north))):
         return 1.0, 1.0
     return source.pixel[0] / (east - west), source.pixel[1] / (north - south)
@@ -248,7 +248,7 @@ def _source_window(
     source: Grid, target: Grid, margin: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Rows and columns of `source` that `target` needs, clipped; empty where they do not meet."""
-    bounds = _bounds_in(source.crs, target)
+    bounds = bounds_in(source.crs, target)
     # beyond the projection's domain, or across the antimeridian, GDAL finds out by pixel
     if not all(map(isfinite, bounds)) or bounds[0] > bounds[2]:
         return (0, source.height), (0, source.width)
@@ -268,7 +268,7 @@ def _clipped(start: int, stop: int, size: int) -> tuple[int, int]:
     return min(max(start, 0), size), min(max(stop, 0), size)
 
 
-def _bounds_in(crs: str, grid: Grid) -> Bounds:
+def bounds_in(crs: str, grid: Grid) -> Bounds:
     """Bounds of a grid in another CRS; infinite where that does not know the place."""
     from rasterio.crs import CRS
     from rasterio.errors import RasterioError

@@ -25,7 +25,7 @@ class SceneOptions:
         Stored number that marks missing data; by default what the source says.
     chunks
         Side of a dask chunk in pixels, or sides by dimension. ``auto`` takes multiples of the
-        file's blocks of about 32 MB, and leaves arrays as they are; None the same.
+        file's blocks of about 32 MB, and leaves arrays as they are.
     resolution
         Pixel size of the scene, which allows for bands of different resolutions: ``finest`` takes
         the grid of the finest source, a number of CRS units that grid's extent in such pixels. By
@@ -33,6 +33,11 @@ class SceneOptions:
     resampling
         How bands are brought onto another grid. ``nearest`` keeps the stored numbers;
         ``bilinear`` and ``cubic`` are smoother, ``average`` suits a coarser grid.
+    scale
+        Physical value = stored number × scale + offset, of all bands; by default what the source
+        says. For files whose tags were lost, as 0.0001 of reflectances × 10000.
+    offset
+        What is added to the scaled numbers of all bands; by default what the source says.
     """
 
     band_names: tuple[str, ...] | None = None
@@ -41,9 +46,13 @@ class SceneOptions:
     chunks: Chunks = "auto"
     resolution: float | Literal["finest"] | None = None
     resampling: Resampling = "nearest"
+    scale: float | None = None
+    offset: float | None = None
 
     def __post_init__(self) -> None:
         require_choice("resampling", self.resampling, get_args(Resampling))
+        if self.scale == 0:
+            raise ValueError("scale must not be 0, which makes all values alike")
         if isinstance(self.resolution, str):
             require_choice("resolution", self.resolution, ("finest",))
         elif self.resolution is not None and not 0 < self.resolution < float("inf"):

@@ -156,7 +156,7 @@ def read_zarr(path: str | Path, what: str) -> tuple[xr.DataArray | xr.Dataset, t
     """Open a store's one array of bands, or all its planes, and tell the stored chunks' sides."""
     require_local_path(path, "scene")
     try:
-        store = xr.open_zarr(str(path), chunks=None, mask_and_scale=False, decode_coords="all")
+        store = xr.open_zarr(str(path), chunks={}, mask_and_scale=False, decode_coords="all")
     except (OSError, ValueError, KeyError) as error:
         raise OSError(f"cannot open {what} as a Zarr store: {error}") from error
     cubes = [str(name) for name, variable in store.data_vars.items() if variable.ndim >= 3]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from seg4eo_xr.options import require_choice, with_changes
-from seg4eo_xr.scenes.bands import close_name, with_band_attrs, with_nodata
+from seg4eo_xr.options import require_choice, suggestion, with_changes
+from seg4eo_xr.scenes.bands import with_band_attrs, with_nodata
 from seg4eo_xr.scenes.cubes import cube_of_dataset, stack_times
 from seg4eo_xr.scenes.harmonize import harmonize, stored_shift
 from seg4eo_xr.scenes.rasters import is_remote, remote_remedy
@@ -150,8 +150,8 @@ def _loader() -> Any:
         from odc.stac import load
     except ImportError as error:
         raise ImportError(
-            "open_stac needs odc-stac, which is not installed; get it with "
-            "`pip install 'seg4eo-xr[stac]'`"
+            "open_stac needs odc-stac, which is not installed; it comes with the extra 'stac': "
+            "`pip install odc-stac pystac`, or `pip install -e '.[stac]'` in a checkout"
         ) from error
     return load
 
@@ -246,7 +246,7 @@ def _why_not(items: Sequence[pystac.Item], settings: dict[str, Any], error: Exce
         if known.isdisjoint((band, band.rpartition(".")[0]))
     ]
     if unknown:
-        hint = close_name(unknown[0], sorted(known))
+        hint = suggestion(unknown[0], sorted(known))
         return f"the STAC items have no bands {unknown}; their assets are {assets}{hint}"
     remedy = ""
     if "geobox" not in settings and not {"crs", "resolution"} <= settings.keys():

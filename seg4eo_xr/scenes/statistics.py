@@ -78,6 +78,18 @@ def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
     -------
     Dataset (band)
         ``count``, ``minimum``, ``maximum``, ``mean``, ``std``, ``p01``, ``p50`` and ``p99``.
+
+    Raises
+    ------
+    ValueError
+        If there is no pixel with data.
+
+    Examples
+    --------
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> scene, _ = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    >>> int(band_statistics(scene)["count"].sel(band="B04"))
+    4096
     """
     histogram = scene_histogram(scene, nodata_rule=nodata_rule)
     return statistics_dataset(histogram, band_names_of(scene))
@@ -103,6 +115,16 @@ def class_counts(labels: xr.DataArray) -> dict[int, int]:
     ----------
     labels
         ``(y, x)`` integers of at most 16 bits; `labels.rio.nodata` marks what is ignored.
+
+    Returns
+    -------
+    dict of int
+        Pixels by code; codes that do not occur are absent.
+
+    Raises
+    ------
+    ValueError
+        If they are no such integers.
 
     Examples
     --------

@@ -16,8 +16,19 @@ VECTOR_SUFFIXES = (
 )
 
 
-def read_vector(source: str | Path, *, layer: str | None = None) -> gpd.GeoDataFrame:
+def read_vector(
+    source: str | Path, *, layer: str | None = None, rows: int | None = None
+) -> gpd.GeoDataFrame:
     """Read any vector file that GDAL knows, or GeoParquet.
+
+    Parameters
+    ----------
+    source
+        Path of the file.
+    layer
+        Layer of it; the first if not given.
+    rows
+        Read the first so many features; all if not given.
 
     Raises
     ------
@@ -30,9 +41,9 @@ def read_vector(source: str | Path, *, layer: str | None = None) -> gpd.GeoDataF
     require_local_path(source, "vector file")
     try:
         if Path(source).suffix.lower() in (".parquet", ".geoparquet"):
-            features = gpd.read_parquet(source)
+            features = gpd.read_parquet(source).iloc[:rows]
         else:
-            features = gpd.read_file(source, layer=layer)
+            features = gpd.read_file(source, layer=layer, rows=rows)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise OSError(
             f"cannot read {str(source)!r} as vector data: {error}; expected a GeoPackage, GeoJSON, "

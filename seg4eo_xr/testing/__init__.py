@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from hypothesis import strategies as st
 
+    from seg4eo_xr.models.checkpoint import Checkpoint
     from seg4eo_xr.scenes.classes import ClassTable
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "raising_scheduler",
     "stored_blocks",
     "synthetic_sentinel2",
+    "untrained_checkpoint",
 ]
 
 
@@ -133,6 +135,44 @@ def plain_contract(
         "normalization": Normalization("percentile", each(0.0), each(bright)),
     }
     return Contract(bands=tuple(bands), classes=classes, **fields | changes)
+
+
+def untrained_checkpoint(
+    scene: xr.DataArray, labels: xr.DataArray, *, patch_size: int = 64, seed: int = 0
+) -> Checkpoint:
+    """Make a checkpoint of a small network that was never trained, for a scene and its labels.
+
+    Parameters
+    ----------
+    scene, labels
+        What the contract is taken from.
+    patch_size
+        Side of the windows in pixels.
+    seed
+        Of the network's weights.
+
+    Examples
+    --------
+    >>> scene, labels = synthetic_sentinel2((64, 64))
+    >>> untrained_checkpoint(scene, labels).spec.encoder_name
+    'resnet18'
+    """
+    import torch
+
+    from seg4eo_xr.models.checkpoint import Checkpoint
+    from seg4eo_xr.models.zoo import ModelSpec, build_model
+    from seg4eo_xr.scenes.classes import ClassTable
+    from seg4eo_xr.scenes.statistics import make_contract, scene_histogram
+
+    classes = ClassTable.from_attrs(labels.attrs)
+    if classes is None:
+        raise ValueError("labels have no class table; set one with attrs.update(table.to_attrs())")
+    contract = make_contract(scene_histogram(scene), scene, classes)
+    spec = ModelSpec("unet", "resnet18", len(contract.bands), len(classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_model(spec)
+    return Checkpoint(network.state_dict(), spec, contract, patch_size, "multiclass")
 
 
 def raising_scheduler(graph: object, keys: object, **options: object) -> NoReturn:

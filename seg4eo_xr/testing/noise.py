@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from seg4eo_xr.geometry.hashing import mixed
+
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
 def random_bits(seed: int, stream: int, *coordinates: np.ndarray) -> np.ndarray:
     """Mix integers into 64 random bits a position (splitmix64's finaliser)."""
     start = (seed * 0xA0761D6478BD642F + stream * 0xD1B54A32D192ED03) % 2**64
-    state = _mixed(np.array([start], np.uint64))
+    state = mixed(np.array([start], np.uint64))
     for coordinate in coordinates or (np.zeros(1, np.int64),):
         number = np.asarray(coordinate, np.int64).view(np.uint64)
-        state = _mixed(state + number * np.uint64(_GOLDEN))
+        state = mixed(state + number * np.uint64(_GOLDEN))
     return state
-
-
-def _mixed(state: np.ndarray) -> np.ndarray:
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(state ^ (state >> np.uint64(31)))
 
 
 def uniform(key: np.ndarray, draw: int) -> np.ndarray:
     """The key's `draw`-th number in 0..1."""
     step = np.uint64(draw * _GOLDEN % 2**64)
-    return np.asarray((_mixed(key + step) >> np.uint64(11)) * 2.0**-53)
+    return np.asarray((mixed(key + step) >> np.uint64(11)) * 2.0**-53)
 
 
 def white_noise(seed: int, band: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import time
 from dataclasses import replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.training.folder import RunFolder
     from seg4eo_xr.training.task import Validation
 
+_LOGGER = logging.getLogger(__name__)
 _BAR_SECONDS = 0.25
 
 
@@ -93,6 +95,14 @@ class RunFiles(pl.Callback):
         self._rows.append(row)
         if trainer.is_global_zero:
             self._write_log()
+            _LOGGER.info(
+                "epoch %d of %d: train_loss %.4g, val_loss %.4g, val_miou %.4g",
+                row["epoch"],
+                trainer.max_epochs,
+                task.train_loss,
+                validation.loss,
+                validation.scores.miou,
+            )
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.current_epoch + 1)
 

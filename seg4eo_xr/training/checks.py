@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from seg4eo_xr.training.config import TrainingWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.contract import Contract
     from seg4eo_xr.training.config import TrainConfig
 
-_logger = logging.getLogger(__name__)
+# Losses in which a class weighs by its pixels.
+_BY_PIXELS = ("ce", "dice_ce", "combo")
+# Share of the labelled training pixels below which a class is rare.
+_RARE = 0.01
 
 
 def settled_contract(patches: PatchStore, config: TrainConfig) -> Contract:
@@ -73,6 +78,11 @@ def require_patches(
     ValueError
         If a split is empty or has no label, if there are fewer training patches than a batch has,
         or if they show less than two classes.
+
+    Warns
+    -----
+    TrainingWarning
+        If a class does not occur, or is rare and nothing makes up for it.
     """
     for split in ("train", "validation"):
         if not len(positions[split]):
@@ -86,7 +96,16 @@ def require_patches(
                 "extract the patches with labels that cover the scene's data, or another split"
             )
     _require_batch(patches, len(positions["train"]), config)
-    _require_classes(patches, class_pixels(patches, positions["train"]))
+    pixels = class_pixels(patches, positions["train"])
+    _require_classes(patches, pixels)
+    _warn_of_rare_classes(patches, pixels, config)
+    if config.freeze_encoder and config.freeze_epochs >= config.epochs:
+        warnings.warn(
+            f"the encoder is held still in all {config.epochs} epochs and is never trained; set "
+            f"--freeze_epochs below --epochs ({config.epochs})",
+            TrainingWarning,
+            stacklevel=4,
+        )
 
 
 def _require_batch(patches: PatchStore, count: int, config: TrainConfig) -> None:
@@ -116,6 +135,28 @@ def _require_classes(patches: PatchStore, pixels: NDArray[np.int64]) -> None:
             "in another way"
         )
     if unseen:
-        _logger.warning(
-            "no training pixel of the classes %s: they cannot be learned", ", ".join(unseen)
+        warnings.warn(
+            f"no training pixel of the classes {', '.join(unseen)}: they cannot be learned; "
+            "extract more patches, or split them in another way",
+            TrainingWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_of_rare_classes(
+    patches: PatchStore, pixels: NDArray[np.int64], config: TrainConfig
+) -> None:
+    if config.use_class_weights or config.class_weights or config.loss_type not in _BY_PIXELS:
+        return
+    names = patches.contract.classes.names
+    shares = zip(names, pixels / pixels.sum(), strict=True)
+    rare = [f"{name} ({share:.2%})" for name, share in shares if 0 < share < _RARE]
+    if rare:
+        warnings.warn(
+            f"few of the training pixels are {', '.join(rare)}, and the loss "
+            f"{config.loss_type!r} counts all pixels alike, so that a network may leave these "
+            "classes out; weigh the classes (--use_class_weights), take another loss (--loss_type "
+            "focal_dice), or extract as many patches around each class (--sampling balanced)",
+            TrainingWarning,
+            stacklevel=5,
         )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seg4eo_xr.models.zoo import ModelName, require_model
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import require_choice
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ _AT_LEAST_ZERO = (
     "save_every",
 )
 _ABOVE_ZERO = ("learning_rate", "warmup_lr")
+
+
+class TrainingWarning(Seg4EOWarning):
+    """A training begins, and will end otherwise than may be wanted."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from seg4eo_xr.training.config import TrainConfig
 from seg4eo_xr.training.crossvalidation import CrossValidation
 from seg4eo_xr.training.fit import fit_positions
 from seg4eo_xr.training.folder import RunFolder
-from seg4eo_xr.training.folds import FoldOptions, fold_positions
+from seg4eo_xr.training.folds import FoldOptions, fold_positions, is_spatial
 from seg4eo_xr.training.report import write_json
 from seg4eo_xr.training.resuming import FREE_OPTIONS
 
@@ -36,6 +36,7 @@ def cross_validate(
     config: TrainConfig | None = None,
     folds: FoldOptions | None = None,
     *,
+    compare_random: bool = False,
     parallel: bool = False,
     progress: bool = True,
     overwrite: bool = False,
@@ -58,6 +59,10 @@ def cross_validate(
         Options of each training; the defaults if left out.
     folds
         How many folds, and what is kept together; the defaults if left out.
+    compare_random
+        Whether to train as many folds of single patches dealt at random too, in the folder
+        ``random``, and to tell by how much their scores are higher: neighbouring patches are alike,
+        so that random folds ask for what the network has all but seen.
     parallel
         Whether each fold is a task of the active `dask.distributed.Client`, whose workers have one
         thread each and see the folders of store and runs; else one fold follows the other here.
@@ -73,8 +78,8 @@ def cross_validate(
     Raises
     ------
     ValueError
-        If the patches cannot be dealt to so many folds, store and options do not go together, or
-        there is no such client.
+        If the patches cannot be dealt to so many folds, store and options do not go together, there
+        is no such client, or the folds are random themselves where they are to be compared.
     FileExistsError
         If `save_dir` holds something else.
     """
@@ -82,6 +87,11 @@ def cross_validate(
     patches = open_store(store)
     dealt = fold_positions(patches, folds, config.random_seed)
     folder = Path(save_dir)
+    if compare_random and not is_spatial(patches, folds):
+        raise ValueError(
+            "compare_random (--compare_random) holds random folds against ones of ground kept "
+            "together, but these are of single patches; set fold_block (--fold_block)"
+        )
     if parallel:
         _require_cluster()
     plan = _plan(patches, config, folds)
@@ -98,7 +108,20 @@ def cross_validate(
     else:
         for run, positions in open_runs:
             _train_fold(patches, run, positions, config, progress=progress)
-    return _conclude(folder, plan, runs, patches)
+    random = None
+    if compare_random:
+        random = cross_validate(
+            patches,
+            folder / "random",
+            config,
+            FoldOptions(folds.n_splits, fold_random=True),
+            parallel=parallel,
+            progress=progress,
+            overwrite=overwrite,
+        )
+    result = replace(_found(folder, runs, patches), random=random)
+    _write(result, plan, runs)
+    return result
 
 
 def _train_fold(
@@ -138,7 +161,7 @@ def _prepare(folder: Path, plan: dict[str, Any], *, overwrite: bool) -> None:
         )
     RunFolder(folder).require_free(overwrite=overwrite)
     RunFolder(folder).prepare()
-    for run in folder.glob("fold_*"):
+    for run in [*folder.glob("fold_*"), *folder.glob("random")]:
         if not overwrite:
             raise FileExistsError(
                 f"{folder} holds {run.name} already; give another folder, or replace it: "
@@ -157,22 +180,31 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _conclude(
-    folder: Path, plan: dict[str, Any], runs: list[Path], patches: PatchStore
-) -> CrossValidation:
-    """Gather the folds' confusion matrices, and write what they say."""
-    reports = [json.loads(RunFolder(run).metrics_path.read_text("utf-8")) for run in runs]
+def _found(folder: Path, runs: list[Path], patches: PatchStore) -> CrossValidation:
+    """Gather the folds' confusion matrices."""
+    reports = _reports(runs)
     matrices = np.array([report["test"]["confusion_matrix"] for report in reports], np.int64)
     names = reports[0]["contract"]["classes"]["names"]
-    colors = patches.contract.classes.colors
-    result = CrossValidation(folder, tuple(names), colors, matrices)
+    # a fold of an older version does not say how far it lies from its training patches
+    distances = [report.get("leakage", {"distances": {}})["distances"] for report in reports]
+    known = [found["test-train"] for found in distances if "test-train" in found]
+    return CrossValidation(
+        folder, tuple(names), patches.contract.classes.colors, matrices, tuple(known)
+    )
+
+
+def _write(result: CrossValidation, plan: dict[str, Any], runs: list[Path]) -> None:
+    """Write what the folds say, and draw it."""
     numbers = [
         {"run": run.name, "epoch": report["best"]["epoch"], "patches": report["store"]["patches"]}
-        for run, report in zip(runs, reports, strict=True)
+        for run, report in zip(runs, _reports(runs), strict=True)
     ]
     write_json({"plan": plan, **result.to_dict(), "runs": numbers}, result.path)
     result.save_plot()
-    return result
+
+
+def _reports(runs: list[Path]) -> list[dict[str, Any]]:
+    return [json.loads(RunFolder(run).metrics_path.read_text("utf-8")) for run in runs]
 
 
 def _require_cluster() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +18,7 @@ from seg4eo_xr.models.zoo import ModelSpec, build_model, pretrained_weights, req
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.training.callbacks import ReadingOrder, RunFiles, TrainingBar
 from seg4eo_xr.training.checks import class_pixels, require_patches, settled_contract
-from seg4eo_xr.training.config import TrainConfig
+from seg4eo_xr.training.config import TrainConfig, TrainingWarning
 from seg4eo_xr.training.data import PatchData
 from seg4eo_xr.training.devices import Processes, own_randomness, processes_of, quiet
 from seg4eo_xr.training.folder import RunFolder
@@ -29,7 +31,7 @@ from seg4eo_xr.training.task import SegmentationTask
 from seg4eo_xr.training.weights import resolve_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import torch
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.splits import SplitName
     from seg4eo_xr.patches.store import PatchStore
 
-_logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Existing = Literal["refuse", "overwrite", "resume"]
 
@@ -97,6 +99,8 @@ def train(
         "validation": patches.indices("validation"),
         "test": patches.indices("test"),
     }
+    if resume and not Path(save_dir).exists():
+        warnings.warn(f"there is no run in {save_dir}: begun anew", TrainingWarning, stacklevel=2)
     existing: Existing = "overwrite" if overwrite else "resume" if resume else "refuse"
     config = config or TrainConfig()
     return fit_positions(patches, positions, config, save_dir, progress=progress, existing=existing)
@@ -144,7 +148,13 @@ def fit_positions(
     state = folder.state_path if existing == "resume" and folder.state_path.exists() else None
     if state is not None:
         require_same_options(state, config)
-    with own_randomness(config), quiet():
+    elif existing == "resume" and any(file.exists() for file in folder.files):
+        warnings.warn(
+            f"{folder.save_dir} holds no state to go on from: begun anew",
+            TrainingWarning,
+            stacklevel=3,
+        )
+    with _interrupts_explained(folder), own_randomness(config), quiet():
         start = _start(patches, positions, config)
         callbacks: list[pl.Callback] = [ReadingOrder(), RunFiles(folder, start.template)]
         if progress:
@@ -152,8 +162,6 @@ def fit_positions(
         callbacks.append(StateSaver(folder, config))
         trainer = _trainer(folder, config, start.processes, callbacks)
         if state is None:
-            if existing == "resume" and any(file.exists() for file in folder.files):
-                _logger.warning("%s holds no state to go on from: begun anew", folder.save_dir)
             folder.prepare()
         trainer.loggers = make_loggers(config.logger, folder.save_dir)
         _fit(trainer, start, state)
@@ -204,6 +212,17 @@ def _start(
     data = PatchData(
         patches, positions, config, batch_size=size, pin_memory=processes.kind == "cuda"
     )
+    _LOGGER.info(
+        "training %s / %s, %s, on %d %s in precision %s: %d patches in batches of %d",
+        spec.model,
+        spec.encoder_name,
+        mode,
+        processes.count,
+        processes.kind,
+        processes.precision,
+        count,
+        size,
+    )
     return _Start(task, data, template, processes)
 
 
@@ -212,6 +231,20 @@ def _build(spec: ModelSpec, config: TrainConfig) -> torch.nn.Module:
     if weights is None and config.pretrained:
         weights = pretrained_weights(spec.encoder_name)
     return build_model(spec, encoder_weights=weights)
+
+
+@contextmanager
+def _interrupts_explained(folder: RunFolder) -> Iterator[None]:
+    """Add to a KeyboardInterrupt what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if folder.state_path.exists():
+            told = f"{folder.save_dir} holds the training so far: go on with resume=True (--resume)"
+        else:
+            told = f"no epoch was finished: {folder.save_dir} holds nothing to go on from"
+        interrupt.add_note(told)
+        raise
 
 
 def _fit(trainer: pl.Trainer, start: _Start, state: Path | None) -> None:

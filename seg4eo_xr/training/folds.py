@@ -37,6 +37,9 @@ class FoldOptions:
     its blocks or scenes, else single patches."""
     fold_buffer: float = 0
     """Pixels between the patches of a fold and those that train for it, at least."""
+    fold_random: bool = False
+    """Deal single patches at random, whatever the store's own split, and let neighbours be in
+    different folds: scores of familiar ground."""
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -46,6 +49,11 @@ class FoldOptions:
         ):
             if not least <= value < np.inf:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.fold_random and (self.fold_block or self.fold_buffer):
+            raise ValueError(
+                "fold_random deals single patches, but fold_block and fold_buffer keep ground "
+                "together; leave one of them out"
+            )
 
 
 def fold_positions(
@@ -190,13 +198,20 @@ def _roles(
     return names
 
 
+def is_spatial(store: PatchStore, options: FoldOptions) -> bool:
+    """Whether blocks of ground or whole scenes are kept together, rather than single patches."""
+    rule = store.attrs["split"]
+    blocks = options.fold_block or rule.get("block") or rule["rule"] == "SceneSplit"
+    return bool(blocks) and not options.fold_random
+
+
 def _groups(store: PatchStore, patches: Footprints, options: FoldOptions) -> NDArray[np.int64]:
     """Number the blocks of ground, or scenes, that are kept together."""
-    rule = store.attrs["split"]
-    block = options.fold_block or rule.get("block")
+    block = options.fold_block or store.attrs["split"].get("block")
+    if not is_spatial(store, options):
+        return np.arange(len(patches), dtype=np.int64)
     if block is None:
-        scenes = rule["rule"] == "SceneSplit"
-        return patches.scenes if scenes else np.arange(len(patches), dtype=np.int64)
+        return patches.scenes
     rows = (patches.rows + patches.heights / 2) // block
     columns = (patches.cols + patches.widths / 2) // block
     _, numbers = np.unique(np.stack([rows, columns], axis=1), axis=0, return_inverse=True)

@@ -34,6 +34,10 @@ class Scores:
     micro_iou
         Intersection over union of all classes pooled. Pooled precision, recall and F1 are one
         number here, the accuracy, since each pixel has one class.
+    kappa
+        Cohen's kappa (1960, https://doi.org/10.1177/001316446002000104): agreement beyond what
+        chance would give two rasters of these class shares. NaN where there is no pixel, or one
+        class alone.
     """
 
     iou: np.ndarray
@@ -43,6 +47,7 @@ class Scores:
     support: np.ndarray
     accuracy: float
     micro_iou: float
+    kappa: float
 
     @property
     def miou(self) -> float:
@@ -60,7 +65,7 @@ class Scores:
         return {name: self.micro_iou if name == "iou" else self.accuracy for name in METRICS}
 
     def to_dict(self, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Plain numbers: ``accuracy``, ``miou``, ``macro``, ``micro`` and ``per_class``.
+        """Plain numbers: ``accuracy``, ``kappa``, ``miou``, ``macro``, ``micro``, ``per_class``.
 
         Parameters
         ----------
@@ -82,6 +87,7 @@ class Scores:
             raise ValueError(f"{len(labels)} names for {len(self.iou)} classes: give one a class")
         return {
             "accuracy": self.accuracy,
+            "kappa": self.kappa,
             "miou": self.miou,
             "macro": self.macro,
             "micro": self.micro,
@@ -137,7 +143,16 @@ def scores(matrix: ArrayLike) -> Scores:
         support=reference,
         accuracy=float(right / total) if total else float("nan"),
         micro_iou=float(right / union.sum()) if total else float("nan"),
+        kappa=_kappa(int(right), int(total), reference, predicted),
     )
+
+
+def _kappa(right: int, total: int, reference: np.ndarray, predicted: np.ndarray) -> float:
+    # Python's integers: products of pixels of a large map exceed 64 bits.
+    chance = sum(a * b for a, b in zip(reference.tolist(), predicted.tolist(), strict=True))
+    if chance == total**2:
+        return float("nan")
+    return float((right * total - chance) / (total**2 - chance))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, occurs: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from numpy.typing import NDArray
 
     from seg4eo_xr.scenes.classes import ClassTable
@@ -60,7 +60,7 @@ def draw_training(
     for name, color in zip(classes.names, classes.colors, strict=True):
         values = log[f"iou_{name}"]
         absent = " (absent)" if np.isnan(values).all() else ""
-        _line(ious, epochs, values, color, _short(name) + absent)
+        _line(ious, epochs, values, color, short(name) + absent)
     best = log["val_miou"][epochs == best_epoch]
     told = f": {best[0]:.3f} in epoch {best_epoch}, the best" if len(best) else ""
     titles = ("loss", f"mean IoU{told}", "learning rate", "IoU of each class")
@@ -102,14 +102,29 @@ def draw_classes(
     shown
         Whether the figure is pyplot's own, or one for a file alone.
     """
-    side = float(np.clip(0.55 * len(classes) + 2, 4.2, 9))
-    figure = new_canvas((2.2 * side + 1, side), shown=shown)
-    bars, square = figure.subplots(1, 2)
-    _draw_bars(bars, found, classes)
-    _draw_matrix(square, matrix, classes, split=list(found)[-1])
+    figure = new_canvas(classes_size(classes), shown=shown)
+    fill_classes(figure, found, matrix, classes)
     if title:
         figure.suptitle(title)
     return figure
+
+
+def classes_size(classes: ClassTable) -> tuple[float, float]:
+    """Width and height in inches that `fill_classes` needs for so many classes."""
+    side = float(np.clip(0.55 * len(classes) + 2, 4.2, 9))
+    return 2.2 * side + 1, side
+
+
+def fill_classes(
+    figure: Figure | SubFigure,
+    found: Mapping[str, Scores],
+    matrix: NDArray[np.int64],
+    classes: ClassTable,
+) -> None:
+    """Draw what `draw_classes` draws into a figure that is there."""
+    bars, square = figure.subplots(1, 2)
+    _draw_bars(bars, found, classes)
+    _draw_matrix(square, matrix, classes, split=list(found)[-1])
 
 
 def draw_folds(
@@ -152,7 +167,7 @@ def draw_folds(
             verticalalignment="center",
             fontsize="small",
         )
-    ax.set_yticks(rows, [_short(name) for name in intervals])
+    ax.set_yticks(rows, [short(name) for name in intervals])
     ax.set(xlim=(0, 1), ylim=(-0.7, len(rows) - 0.3))
     ax.grid(alpha=0.25, axis="x")
     ax.set_xlabel("dots: folds; line: mean; bar: 95 % t interval of the mean")
@@ -197,9 +212,9 @@ def _draw_bars(ax: Axes, found: Mapping[str, Scores], classes: ClassTable) -> No
             ax.text(length + 0.01, place, text, verticalalignment="center", fontsize=8)
         mean = "" if np.isnan(its.miou) else f" (mean {its.miou:.3f})"
         handles.append(Patch(facecolor="0.8", label=split + mean, **looks))
-    ax.set_yticks(rows, [_short(name) for name in classes.names])
+    ax.set_yticks(rows, [short(name) for name in classes.names])
     ax.set_xticks(np.linspace(0, 1, 6))
-    ax.set(xlim=(0, 1.12), title="IoU of each class")
+    ax.set(xlim=(0, 1), title="IoU of each class")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(
         handles=handles,
@@ -214,7 +229,7 @@ def _draw_matrix(ax: Axes, matrix: NDArray[np.int64], classes: ClassTable, *, sp
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [_short(name) for name in classes.names]
+    names = [short(name) for name in classes.names]
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), names)
     ax.set(title=f"{split}: % of the label's pixels", xlabel="found", ylabel="label")
@@ -235,5 +250,6 @@ def _draw_matrix(ax: Axes, matrix: NDArray[np.int64], classes: ClassTable, *, sp
         )
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """Shorten a name to what fits beside an axis."""
     return textwrap.shorten(name, 24, placeholder="…")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,8 @@ import torch
 from seg4eo_xr.canvas import write_figure
 from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.models.checkpoint import load_checkpoint
-from seg4eo_xr.staging import commit, staging
+from seg4eo_xr.staging import write_report
+from seg4eo_xr.training.leaks import flattering, leakage_of
 from seg4eo_xr.training.metrics import scores
 from seg4eo_xr.training.pictures import draw_classes, draw_training
 from seg4eo_xr.training.scoring import confusion_matrix
@@ -126,11 +126,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
     path
         The file, replaced if it exists.
     """
-    text = json.dumps(_finite(content), indent=2, allow_nan=False, ensure_ascii=False)
-    with staging(path, overwrite=True) as folder:
-        unfinished = folder / "content.json"
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        commit(unfinished, path)
+    write_report(_finite(content), path)
 
 
 def _report(
@@ -150,11 +146,13 @@ def _report(
         }
         for split, matrix in matrices.items()
     }
+    leaks = leakage_of(patches, positions)
     return {
         "checkpoint": folder.best_iou_path.name,
         "best": checkpoint.metrics,
         "test": found.get("test"),
         "validation": found["validation"],
+        "leakage": {**leaks.to_dict(), "warnings": flattering(leaks, patches.patch_size)},
         "config": checkpoint.config,
         "seeds": {"training": checkpoint.config.get("random_seed"), "split": _split_seed(patches)},
         "store": {

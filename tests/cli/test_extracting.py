@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import geopandas as gpd
 import numpy as np
 import pytest
-import tyro
 from shapely.geometry import box
 
 from seg4eo_xr.cli import main
-from seg4eo_xr.cli.extracting import SplitChoice
+from seg4eo_xr.cli.extracting import ExtractSingle, SplitChoice
+from seg4eo_xr.cli.option import build
+from seg4eo_xr.cli.parser import split_words
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit, SceneSplit, SpatialSplit
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.scenes.class_files import write_classes
@@ -125,6 +126,11 @@ def test_a_column_of_the_grid_deals_the_patches(scenes, tmp_path):
     assert [int((splits == name).sum()) for name in ("train", "validation", "test")] == [10, 1, 1]
 
 
+def choice(words: list[str]) -> SplitChoice:
+    values, _ = split_words("extract single", ExtractSingle, words)
+    return build(SplitChoice, values)
+
+
 @pytest.mark.parametrize(
     ("words", "rule"),
     [
@@ -140,8 +146,7 @@ def test_a_column_of_the_grid_deals_the_patches(scenes, tmp_path):
     ],
 )
 def test_the_words_choose_the_rule(words, rule):
-    choice = tyro.cli(SplitChoice, args=words)
-    assert choice.rule() == rule
+    assert choice(words).rule() == rule
 
 
 @pytest.mark.parametrize(
@@ -154,4 +159,4 @@ def test_the_words_choose_the_rule(words, rule):
 )
 def test_words_that_contradict_each_other_are_refused(words, named):
     with pytest.raises(ValueError, match=named):
-        tyro.cli(SplitChoice, args=words).rule()
+        choice(words).rule()

@@ -1,11 +1,18 @@
 """Predicting from the command line with checkpoints that do not say all themselves."""
 
+import json
+
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
 import torch
+from shapely import box
+from toy_jobs import toy_checkpoint, toy_scene
+from toy_network import tiny_network
 
 from seg4eo_xr.cli import main
+from seg4eo_xr.models.checkpoint import save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.open import select_bands
 from seg4eo_xr.testing import synthetic_sentinel2
@@ -33,3 +40,122 @@ def test_hints_name_bands_and_classes(words, tmp_path):
 def test_a_hint_that_does_not_fit_is_told(words, capsys):
     assert main([*words, "--architecture", "fpn"]) != 0
     assert "weights are not those of" in capsys.readouterr().err
+
+
+def test_a_job_reports_and_goes_on(words, tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise OSError("stopped")
+
+    words[words.index(f"{tmp_path}/map.tif")] = f"{tmp_path}/map.zarr"
+    words += ["--model_bands", "B04", "B02", "B03", "--tile_size", "64"]
+    with monkeypatch.context() as patch:
+        patch.setattr("seg4eo_xr.jobs.order.finish_store", stop)
+        assert main(words) == 2
+    assert "1 of 1 tiles are finished and kept" in capsys.readouterr().err
+    # refused before workers are started for it
+    assert main([*words, "--workers", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "--resume" in told
+    assert "dashboard" not in told
+    assert main([*words, "--resume", "--report", f"{tmp_path}/report.json"]) == 0
+    told = capsys.readouterr()
+    assert "confidence" in told.out
+    assert told.out.splitlines()[-1] == f"{tmp_path}/map.zarr"
+    assert "dashboard of dask: http" in told.err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["pixels"] + report["missing_pixels"] == 64 * 64
+    assert main(words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_failed_tiles_give_exit_status_1(words, capsys, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("seg4eo_xr.jobs.tile_work._BlockWriter.__call__", fail)
+    assert main([*words, "--model_bands", "B04", "B02", "B03"]) == 1
+    told = capsys.readouterr().err
+    assert "1 of 1 tiles failed" in told
+    assert "No space left" in told
+
+
+@pytest.fixture
+def toys(tmp_path):
+    """A model, two scenes side by side that overlap, and a polygon within the first."""
+    with tiny_network():
+        save_checkpoint(toy_checkpoint(), tmp_path / "model.pth")
+        scene = toy_scene().rio.write_nodata(0)
+        for name, part in {
+            "20210603_west": scene[..., :100],
+            "20210613_east": scene[..., 80:],
+            "whole": scene,
+        }.items():
+            part.rio.to_raster(tmp_path / f"{name}.tif")
+        west, _, _, north = scene.rio.bounds()
+        square = box(west + 200, north - 700, west + 700, north - 200)
+        gpd.GeoSeries([square], crs=scene.rio.crs).to_crs(4326).to_file(tmp_path / "area.gpkg")
+
+        def predict(*more: str) -> int:
+            words = ["--model", f"{tmp_path}/model.pth", "--tile_size", "96", "--overlap", "8"]
+            return main(["predict", *words, *(word.replace("@", f"{tmp_path}/") for word in more)])
+
+        yield predict
+
+
+def read(path):
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def test_a_mosaic_is_mapped_without_a_seam(toys, tmp_path):
+    parts = ["@20210603_west.tif", "@20210613_east.tif"]
+    assert toys("--input", *parts, "--mosaic", "--output", "@parts.tif") == 0
+    assert toys("--input", "@whole.tif", "--output", "@map.tif") == 0
+    np.testing.assert_array_equal(read(tmp_path / "parts.tif"), read(tmp_path / "map.tif"))
+
+
+def test_an_area_is_mapped_alone_and_gone_on_with(toys, tmp_path, capsys, monkeypatch):
+    words = ["--input", "@whole.tif", "--area", "@area.gpkg", "--output", "@map.tif"]
+    assert toys(*words, "--json") == 0
+    found = read(tmp_path / "map.tif")
+    assert max(found.shape) < 60
+    assert "confidence" in json.loads(capsys.readouterr().out)["statistics"]
+    assert 0.8 < (found != 255).mean() < 1
+    # Found again, and not computed again.
+    monkeypatch.setattr("seg4eo_xr.jobs.order.run_tiles", None)
+    capsys.readouterr()
+    assert toys(*words, "--resume") == 0
+    assert "is finished already" in capsys.readouterr().err
+    assert toys(*words, "--resume", "--blending", "linear") == 2
+    assert "blending was hann and is linear" in capsys.readouterr().err
+
+
+def test_a_series_is_mapped_date_by_date(toys, tmp_path, capsys):
+    words = ["--series", "--output", "@map.tif", "--report", "@report.json"]
+    assert toys("--input", "@20210603_west.tif", *words) == 0
+    both = ["--input", "@20210613_east.tif", "@20210603_west.tif"]
+    assert toys(*both, *words) == 2
+    capsys.readouterr()
+    assert toys(*both, *words, "--resume") == 0
+    told = capsys.readouterr()
+    assert "map_2021-06-03.tif is finished already" in told.err
+    assert f"{tmp_path}/map_2021-06-13.tif" in told.out
+    assert toys("--input", "@20210613_east.tif", "--output", "@east.tif") == 0
+    np.testing.assert_array_equal(
+        read(tmp_path / "map_2021-06-13.tif"), read(tmp_path / "east.tif")
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report) == ["2021-06-03", "2021-06-13"]
+
+
+def test_what_cannot_be_meant_is_told(toys, capsys):
+    two = ["--input", "@20210603_west.tif", "@20210613_east.tif", "--output", "@map.tif"]
+    assert toys(*two, "--mosaic", "--series") == 2
+    assert "give one of them" in capsys.readouterr().err
+    assert toys("--input", "@whole.tif", "--series", "--output", "@map.tif") == 2
+    assert "no date" in capsys.readouterr().err
+    again = ["--input", "@20210603_west.tif", "@20210603_west.tif", "--output", "@map.tif"]
+    assert toys(*again, "--series") == 2
+    assert "2021-06-03" in capsys.readouterr().err
+    assert toys("--input", "@whole.tif", "--area", "@none.gpkg", "--output", "@map.tif") == 2
+    assert "none.gpkg" in capsys.readouterr().err

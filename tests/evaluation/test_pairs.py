@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seg4eo_xr.evaluation.pairs import PairCounts, count_block, count_pairs, merge_pairs
+from seg4eo_xr.evaluation.pairs import PairCounts, count_block, merge_pairs
+from seg4eo_xr.evaluation.tallies import count_pairs
 from seg4eo_xr.testing import chunkings, raising_scheduler
 
 
@@ -20,7 +21,7 @@ def _codes(dtype):
     return arrays(dtype, (6, 8), elements=some)
 
 
-DTYPES = st.sampled_from([np.uint8, np.int16, np.uint16, np.int32, np.int64])
+DTYPES = st.sampled_from([np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64])
 RASTERS = DTYPES.flatmap(_codes)
 
 

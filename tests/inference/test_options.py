@@ -13,16 +13,28 @@ def test_counts_below_one_are_refused(name, value):
         PredictOptions(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["blending", "precision", "device"])
+@pytest.mark.parametrize("name", ["blending", "precision", "device", "probability_dtype"])
 def test_unknown_words_are_refused_with_the_known_ones(name):
     with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'odd'"):
         PredictOptions(**{name: "odd"})
+
+
+@pytest.mark.parametrize("layers", [(), ("classes", "classes")])
+def test_layers_are_named_each_once(layers):
+    with pytest.raises(ValueError, match="layers must name one layer or several, each once"):
+        PredictOptions(layers=layers)
+
+
+def test_unknown_layers_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"layers must be one of classes, .*, got 'odd'"):
+        PredictOptions(layers=("classes", "odd"))
 
 
 @pytest.mark.parametrize(
     ("windows", "cores", "expected"),
     [
         (100, 2, 4),  # many chunks: large ones
+        (29, 2, 4),  # also where smaller ones would be many
         (11, 2, 3),  # 9 chunks would end with one core at work on the last
         (4, 2, 2),  # a single chunk would leave a core idle
         (4, 1, 4),

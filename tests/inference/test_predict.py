@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 
 import seg4eo_xr as seg
+from seg4eo_xr.inference.hardware import Hardware
 from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.classes import ClassTable
@@ -50,7 +51,9 @@ def test_a_map_lies_on_the_scenes_grid_and_names_its_classes(scene, checkpoint):
 
 
 def test_nodata_in_is_nodata_out_and_codes_are_those_of_the_labels(scene, checkpoint):
-    result = scene.seg4eo.predict(checkpoint, probabilities=True).compute()
+    result = scene.seg4eo.predict(
+        checkpoint, layers=("classes", "confidence", "probabilities")
+    ).compute()
     missing = (scene == 0).any("band").values
     assert missing.any()
     assert not missing.all()
@@ -97,15 +100,52 @@ def test_scaling_of_the_scene_does_not_matter(scene, checkpoint):
 
 def test_a_binary_model_follows_its_threshold(scene):
     checkpoint = make_checkpoint(scene, (0, 7), binary=True)
-    result = seg.predict(scene, checkpoint, probabilities=True, threshold=0.3).compute()
+    result = seg.predict(
+        scene, checkpoint, layers=("classes", "confidence", "probabilities"), threshold=0.3
+    ).compute()
     valid = result["classes"].values != 255
     second = result["probabilities"].sel({"class": "kind 7"}).values
     np.testing.assert_array_equal(
         result["classes"].values[valid], np.where(second[valid] >= 0.3, 7, 0)
     )
     np.testing.assert_array_equal(
-        result["confidence"].values[valid], np.maximum(second, 1 - second)[valid]
+        result["confidence"].values[valid],
+        np.where(second >= 0.3, second, 1 - second)[valid],
     )
+
+
+@pytest.mark.parametrize(
+    ("way", "recorded"),
+    [
+        ({"precision": "float32"}, {"precision": "float32", "compiled": 0, "tta": 0}),
+        ({"precision": "float32", "tta": True}, {"precision": "float32", "tta": 1}),
+        ({"device": "cpu", "batch_size": 3}, {"device": "cpu", "batch_size": 3}),
+    ],
+)
+def test_a_map_says_how_it_was_made(scene, checkpoint, way, recorded):
+    attrs = scene.seg4eo.predict(checkpoint, **way).attrs
+    assert recorded.items() <= attrs.items()
+
+
+@pytest.mark.parametrize(("formats", "precision"), [((), "float32"), (("bfloat16",), "bfloat16")])
+def test_auto_is_settled_when_the_prediction_is_built(
+    scene, checkpoint, monkeypatch, formats, precision
+):
+    hardware = Hardware("cpu", formats, compiler=False)
+    monkeypatch.setattr("seg4eo_xr.inference.predict.common_hardware", lambda device: hardware)
+    automatic, chosen = (
+        seg.predict(scene, checkpoint, precision=choice).isel(y=slice(80), x=slice(80))
+        for choice in ("auto", precision)
+    )
+    assert automatic.attrs["precision"] == precision
+    xr.testing.assert_identical(automatic.compute(), chosen.compute())
+
+
+def test_compiling_without_a_compiler_is_a_warning_and_recorded(scene, checkpoint, monkeypatch):
+    hardware = Hardware("cpu", ("bfloat16",), compiler=False)
+    monkeypatch.setattr("seg4eo_xr.inference.predict.common_hardware", lambda device: hardware)
+    with pytest.warns(seg.CompileWarning, match="no compiler"):
+        assert seg.predict(scene, checkpoint, compile=True).attrs["compiled"] == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 90), (64, 64), (65, 63)])
@@ -182,7 +222,14 @@ def old(tmp_path_factory) -> seg.Checkpoint:
 @pytest.mark.filterwarnings("ignore::seg4eo_xr.scenes.conform.ContractWarning")
 def test_an_old_checkpoint_sees_each_window_divided_by_its_own_percentiles(old):
     scene = synthetic_sentinel2((64, 64), seed=3, nodata_wedge=False)[0].isel(band=[0, 1, 2])
-    result = scene.seg4eo.predict(old, probabilities=True, overlap=0, batch_size=1, device="cpu")
+    result = scene.seg4eo.predict(
+        old,
+        layers=("probabilities",),
+        overlap=0,
+        batch_size=1,
+        device="cpu",
+        precision="float32",
+    )
     image = scene.values.astype(np.float32)
     upper = np.percentile(image, 99, axis=(1, 2), keepdims=True)
     with torch.inference_mode():

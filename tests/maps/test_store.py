@@ -80,7 +80,7 @@ def test_layers_with_a_class_dimension_keep_it(make_map, tmp_path):
     opened = open_map(write_zarr(prediction, tmp_path / "map.zarr"))
     assert opened["class"].values.tolist() == names
     np.testing.assert_array_equal(opened["probabilities"], probabilities)
-    assert opened["probabilities"].chunks[0] == (2,)
+    assert opened["probabilities"].chunks[0] == (1, 1)
 
 
 def test_opening_reads_no_pixel(make_map, tmp_path):
@@ -191,3 +191,15 @@ def test_codes_of_two_bytes_come_back(make_map, tmp_path, codes):
     assert (opened.dtype, opened.rio.nodata) == (written.dtype, written.attrs["_FillValue"])
     np.testing.assert_array_equal(opened, written)
     assert ClassTable.from_attrs(opened.attrs).codes == codes
+
+
+def test_a_map_whose_batches_were_cut_says_so(make_map, tmp_path, monkeypatch):
+    from seg4eo_xr.inference import backoff
+
+    monkeypatch.setattr(backoff, "_fitting", {"abc": 2})
+    for token, expected in (("abc", 2), ("other", None)):
+        prediction = make_map().assign_attrs(model_token=token)
+        write_zarr(prediction, tmp_path / f"{token}.zarr")
+        write_cog(prediction[["classes"]], tmp_path / f"{token}.tif")
+        for name in (f"{token}.zarr", f"{token}.tif"):
+            assert open_map(tmp_path / name).attrs.get("smallest_batch_run") == expected

@@ -46,7 +46,7 @@ def test_channels_last_memory_is_accepted(model: str) -> None:
 
 @pytest.mark.parametrize(
     ("model", "suggestion"),
-    [("u-net", "'unet'"), ("Unet++", "'unet\\+\\+'"), ("nothing", "known:")],
+    [("u-net", "'unet'"), ("Unet++", "'unet\\+\\+'"), ("nothing", "Known:")],
 )
 def test_an_unknown_model_meets_the_nearest_names(model: str, suggestion: str) -> None:
     with pytest.raises(ValueError, match=f"unknown model.*{suggestion}"):

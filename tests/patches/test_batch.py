@@ -9,7 +9,7 @@ import shapely
 from affine import Affine
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit, SceneSplit
-from seg4eo_xr.patches.batch import extract_batch
+from seg4eo_xr.patches.batch import FailedSceneWarning, extract_batch
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.pairs import find_pairs
 from seg4eo_xr.scenes.bands import select_bands
@@ -92,14 +92,16 @@ def test_a_scene_that_fails_is_reported_and_the_others_go_on(folder, tmp_path):
     write(labels.isel(x=slice(32)), folder / "Label_5.tif")
     pairs = find_pairs(folder, recursive=True)
     pairs = sorted(pairs, key=lambda pair: pair.name == "0")  # the odd one out comes last
-    result = extract_batch(
-        pairs,
-        tmp_path / "a.zarr",
-        patch_size=SIZE,
-        shard_size=8,
-        progress=False,
-        split=RandomSplit(1, 0, 0),
-    )
+    with pytest.warns(FailedSceneWarning, match="scene (0|1b|5) fails: ") as told:
+        result = extract_batch(
+            pairs,
+            tmp_path / "a.zarr",
+            patch_size=SIZE,
+            shard_size=8,
+            progress=False,
+            split=RandomSplit(1, 0, 0),
+        )
+    assert sum(issubclass(warning.category, FailedSceneWarning) for warning in told) == 3
     assert set(result.failed) == {"0", "1b", "5"}
     assert "bands" in result.failed["0"]
     assert "Image_1b.tif" in result.failed["1b"]
@@ -115,7 +117,8 @@ def test_the_same_call_with_append_tries_only_what_is_missing(folder, tmp_path):
     hidden = label.rename(tmp_path / "hidden.tif")
     write(synthetic_sentinel2((8, 8))[1], label)
     path = tmp_path / "a.zarr"
-    assert set(run(folder, path).failed) == {"2"}
+    with pytest.warns(FailedSceneWarning, match="scene 2 fails"):
+        assert set(run(folder, path).failed) == {"2"}
     label.unlink()
     hidden.rename(label)
     again = run(folder, path, append=True)
@@ -185,6 +188,7 @@ def test_scenes_of_both_offset_conventions_are_noticed(folder, tmp_path):
         run(folder, tmp_path / "a.zarr")
 
 
+@pytest.mark.filterwarnings("ignore::seg4eo_xr.FailedSceneWarning")
 def test_no_usable_scene_is_an_error_that_names_them(folder, tmp_path):
     for name in ("1", "2", "north/3"):
         stem = name.split("/")[-1]

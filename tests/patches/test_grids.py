@@ -108,8 +108,8 @@ def test_another_crs_and_a_file_give_the_same_windows(tmp_path):
 
 def test_cells_outside_are_left_out_and_counted():
     windows = [(0, 0, 8, 8), (-4, 0, 8, 8), (500, 0, 8, 8), (52, 62, 8, 8)]
-    frame = frame_of(windows)
-    frame.loc[len(frame)] = [shapely.Polygon()]
+    cells = frame_of(windows)
+    frame = gpd.GeoDataFrame(geometry=[*cells.geometry, shapely.Polygon()], crs=cells.crs)
     read = polygon_windows(frame, scene_of(60, 70))
     assert as_tuples(read) == [windows[0], windows[3]]
     assert read.ids.tolist() == ["0", "3"]

@@ -123,6 +123,15 @@ def test_codes_without_a_label_are_said_at_the_import(exported, tmp_path):
     assert not set(back.contract.classes.codes) & {1, 2}
 
 
+def test_bands_are_named_at_the_import(store, exported, tmp_path):
+    names = tuple(f"band {number}" for number in range(len(store.contract.bands)))
+    back = import_patches(exported, tmp_path / "a.zarr", band_names=names, progress=False)
+    assert back.contract.bands == names
+    with pytest.raises(ValueError, match=r"--band_names\) needs 10 names"):
+        import_patches(exported, tmp_path / "b.zarr", band_names=("one",), progress=False)
+    assert not (tmp_path / "b.zarr").exists()
+
+
 def test_labels_need_no_place_and_may_be_whole_numbers_in_floats(store, folder, tmp_path):
     for path in files_of(folder, "labels"):
         nowhere = {"crs": None, "transform": rasterio.Affine.identity()}

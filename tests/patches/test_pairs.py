@@ -49,7 +49,7 @@ def test_what_has_no_partner_is_listed_and_so_are_rasters_of_other_names(tmp_pat
     pairs = find_pairs(tmp_path)
     assert told(pairs) == [("1", "Image_1.tif", "Label_1.tif")]
     assert {path.name for path in pairs.unmatched} == alone
-    assert "4 files without a partner" in str(pairs)
+    assert "without a partner: 4" in str(pairs)
 
 
 def test_subfolders_are_looked_into_on_request_and_hidden_ones_never(tmp_path):

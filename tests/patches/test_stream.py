@@ -228,7 +228,7 @@ def test_runs_of_neighbours_stay_near_each_other(store):
     stream = PatchStream(store, "train", batch_size=5, shuffle=True, run_length=4)
     expected = sampling_order(stream.indices, seed=42, epoch=0, run_length=4, shard_size=8)
     np.testing.assert_array_equal(stream.order(), expected)
-    assert PatchStream(store, "train", batch_size=5, shuffle=True).run_length == 1
+    assert PatchStream(store, "train", batch_size=5, shuffle=True).options.run_length == 1
 
 
 def test_nothing_is_learned_where_numbers_are_missing(tmp_path):

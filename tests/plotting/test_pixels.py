@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from seg4eo_xr.plotting.pixels import band_limits, choose_bands, class_colors, stretched, thinned
+from seg4eo_xr.plotting.pixels import band_limits, choose_bands, class_colors, stretched
+from seg4eo_xr.plotting.reading import thinned
 from seg4eo_xr.scenes.classes import ClassTable
 
 planes = hnp.arrays(np.uint16, st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)))
@@ -53,8 +54,9 @@ def test_natural_colours_are_found_by_name(names, expected):
 
 def test_bands_are_one_or_three_that_there_are():
     assert choose_bands(["a", "b", "c"], ["c"]) == [2]
-    for bands in ([], ["a", "b"], ["d"]):
-        with pytest.raises(ValueError, match="one or three"):
+    number = "one or three"
+    for bands, problem in (([], number), (["a", "b"], number), (["d"], "no band 'd'")):
+        with pytest.raises(ValueError, match=problem):
             choose_bands(["a", "b", "c"], bands)
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
-import tyro
 
+from seg4eo_xr.cli.judging import Evaluate
+from seg4eo_xr.cli.option import build
+from seg4eo_xr.cli.parser import split_words
 from seg4eo_xr.scenes.label_options import LabelOptions
 
 
@@ -40,5 +42,7 @@ def test_names_get_the_codes_of_their_classes():
 
 
 def test_the_command_line_gives_codes_and_names():
-    given = tyro.cli(LabelOptions, args=["--unlabelled", "0", "forest"])
+    words = ["--prediction", "a", "--reference", "b", "--unlabelled", "0", "forest"]
+    values, _ = split_words("evaluate", Evaluate, words)
+    given = build(LabelOptions, values)
     assert given == LabelOptions(unlabelled=(0, "forest"))

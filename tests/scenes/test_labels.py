@@ -9,8 +9,6 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 
 from seg4eo_xr.scenes.class_files import write_classes
 from seg4eo_xr.scenes.classes import ClassTable
@@ -105,11 +103,18 @@ class TestRasters:
     )
     def test_grids_must_agree(self, other, word):
         with pytest.raises(
-            ValueError, match=rf"{word}.*the scene is 60 × 80 px.*warp=True\) \(--warp\)"
+            ValueError, match=rf"{word}.*the scene is 60 × 80 px.*warp=True \(--warp\)"
         ):
             open_labels(other, like=SCENE)
         with pytest.raises(ValueError, match="no CRS"):
             open_labels(other.drop_vars("spatial_ref"))
+
+    @pytest.mark.parametrize("warp", [False, True])
+    def test_labels_that_cover_more_are_cut(self, warp):
+        part = SCENE[:, 10:40, 20:]
+        labels = open_labels(LABELS, like=part, warp=warp)
+        assert labels.rio.transform() == part.rio.transform(recalc=True)
+        assert np.array_equal(labels, LABELS[10:40, 20:])
 
 
 class TestVectors:
@@ -184,67 +189,6 @@ def test_real_buildings_equal_their_mask(chunks):
     mask = open_labels(folder / "kampala_buildings_mask.tif", like=scene)
     assert burned.chunks == mask.chunks == scene.chunks[1:]
     assert np.array_equal(burned, mask)
-
-
-def _warped_whole(labels, like, resampling, ignore=255):
-    whole = np.full(like.shape[-2:], ignore, labels.dtype)
-    reproject(
-        labels.values,
-        whole,
-        src_transform=labels.rio.transform(),
-        src_crs=labels.rio.crs,
-        dst_transform=like.rio.transform(),
-        dst_crs=like.rio.crs,
-        src_nodata=ignore,
-        dst_nodata=ignore,
-        resampling=Resampling[resampling],
-    )
-    return whole
-
-
-class TestWarping:
-    @pytest.mark.parametrize("resampling", ["nearest", "mode"])
-    @pytest.mark.parametrize("chunks", [None, {"y": 17, "x": 31}])
-    def test_labels_of_another_crs_equal_one_reprojection(self, resampling, chunks):
-        away = LABELS.rio.reproject("EPSG:3035", resolution=23, nodata=255)
-        scene = SCENE if chunks is None else SCENE.chunk(chunks)
-        labels = open_labels(away, like=scene, warp=True, warp_resampling=resampling)
-        assert np.array_equal(labels, _warped_whole(away, SCENE, resampling))
-        assert (labels == LABELS).mean() > 0.5
-        assert labels.rio.transform() == SCENE.rio.transform()
-        assert ClassTable.from_attrs(labels.attrs) == ClassTable.from_attrs(LABELS.attrs)
-        if chunks:
-            assert labels.chunks == scene.chunks[1:]
-
-    def test_pixels_outside_the_labels_are_ignored(self):
-        part = LABELS[10:30, 20:50].chunk(7)
-        labels = open_labels(part, like=SCENE.chunk(25), warp=True)
-        expected = np.full((60, 80), 255)
-        expected[10:30, 20:50] = part
-        assert np.array_equal(labels, expected)
-
-    def test_labels_on_the_grid_stay_as_they_are(self):
-        assert open_labels(LABELS, like=SCENE, warp=True).identical(LABELS)
-
-    def test_building_reads_nothing(self, tmp_path):
-        LABELS[5:].rio.to_raster(tmp_path / "labels.tif")
-        with dask.config.set(scheduler=raising_scheduler):
-            one, two = (
-                open_labels(tmp_path / "labels.tif", like=SCENE.chunk(), warp=True)
-                for _ in range(2)
-            )
-        assert one.data.name == two.data.name
-
-    def test_every_step_travels_to_other_processes(self):
-        table = ClassTable.from_attrs(LABELS.attrs)
-        options = {"warp": True, "ignore_border": 1, "unlabelled": (0,), "classes": table}
-        labels = open_labels(LABELS[5:].chunk(20), like=SCENE.chunk(16), **options)
-        assert pickle.loads(pickle.dumps(labels)).identical(labels.compute())
-
-    def test_labels_elsewhere_are_refused(self):
-        away = LABELS.assign_coords(x=LABELS.x + 5000)
-        with pytest.raises(ValueError, match=r"do not overlap.*EPSG:32633"):
-            open_labels(away.drop_vars("spatial_ref").rio.write_crs(32633), like=SCENE, warp=True)
 
 
 class TestClasses:
@@ -328,23 +272,3 @@ def test_metres_called_degrees_are_told(fields):
 def test_an_unknown_option_is_named():
     with pytest.raises(TypeError, match=r"colum.*did you mean 'column'"):
         open_labels(LABELS, colum="class")
-
-
-@real_data
-@needs_data
-class TestRealLabelsOfAnotherGrid:
-    folder = DATA / "lataseno_s2_clc"
-
-    def test_they_are_refused(self):
-        scene = open_scene(self.folder / "s2_lataseno_ex.tif")
-        with pytest.raises(ValueError, match=r"EPSG:3067.*EPSG:25835"):
-            open_labels(self.folder / "clc_2018_lataseno.tif", like=scene)
-
-    @pytest.mark.parametrize("resampling", ["nearest", "mode"])
-    def test_warped_on_request_they_equal_one_reprojection(self, resampling):
-        source = self.folder / "clc_2018_lataseno.tif"
-        scene = open_scene(self.folder / "s2_lataseno_ex.tif", chunks=100)
-        labels = open_labels(source, like=scene, warp=True, warp_resampling=resampling)
-        assert labels.chunks == scene.chunks[1:]
-        assert np.array_equal(labels, _warped_whole(open_labels(source), scene, resampling))
-        assert len(np.unique(labels)) >= 15

@@ -310,3 +310,14 @@ def test_real_files():
         assert np.array_equal(sentinel, file.read())
         assert np.allclose(sentinel.rio.transform()[:6], file.transform[:6], rtol=1e-12)
     assert isinstance(sentinel, xr.DataArray)
+
+
+def test_scaling_that_a_file_has_lost_can_be_given():
+    scene = synthetic_sentinel2((32, 32))[0]
+    bands = len(SENTINEL2_BANDS)
+    given = open_scene(scene, scale=2e-4, offset=-0.1)
+    assert band_scaling(given) == ((2e-4,) * bands, (-0.1,) * bands)
+    assert band_scaling(open_scene(scene, offset=-0.1))[0] == band_scaling(scene)[0]
+    np.testing.assert_array_equal(given, scene)
+    with pytest.raises(ValueError, match="scale must not be 0"):
+        open_scene(scene, scale=0.0)

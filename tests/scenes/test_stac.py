@@ -249,7 +249,7 @@ def test_what_is_no_stac_is_refused(items, tmp_path):
 
 def test_without_odc_stac_the_extra_is_named(items, monkeypatch):
     monkeypatch.setitem(sys.modules, "odc.stac", None)
-    with pytest.raises(ImportError, match=r"seg4eo-xr\[stac\]"):
+    with pytest.raises(ImportError, match=r"the extra 'stac'"):
         open_stac(items)
 
 

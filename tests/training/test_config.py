@@ -20,7 +20,7 @@ def test_options_come_back_from_plain_values() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("model", "unet+", "unknown model 'unet\\+'; did you mean 'unet\\+\\+' or 'unet'"),
+        ("model", "unet+", "unknown model 'unet\\+'; did you mean 'unet\\+\\+'\\?"),
         ("mode", "ternary", "mode must be one of binary, multiclass"),
         ("loss_type", "mse", "loss_type must be one of ce, dice, dice_ce, .*, combo, got 'mse'"),
         ("scheduler_type", "step", "reduce_plateau, cosine, one_cycle"),

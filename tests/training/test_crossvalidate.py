@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from toy_training import tiny_network
 
 from seg4eo_xr.training import crossvalidate
 from seg4eo_xr.training.config import TrainConfig
@@ -76,6 +77,51 @@ def test_the_figures_and_the_picture_are_left(found: CrossValidation) -> None:
     assert found.plot().axes
 
 
+@pytest.fixture(scope="module")
+def compared(patches: PatchStore, tmp_path_factory: pytest.TempPathFactory) -> CrossValidation:
+    folder = tmp_path_factory.mktemp("compared") / "cv"
+    blocks = FoldOptions(2, fold_block=128)
+    with tiny_network():
+        return cross_validate(patches, folder, QUICK, blocks, compare_random=True, progress=False)
+
+
+def test_random_folds_are_told_beside_spatial_ones_with_the_difference(
+    compared: CrossValidation,
+) -> None:
+    other = compared.random
+    assert other is not None
+    assert other.save_dir == compared.save_dir / "random"
+    for name, gap in compared.flattery.items():
+        means = [found.intervals[name].mean for found in (other, compared)]
+        assert gap == pytest.approx(means[0] - means[1])
+    assert "random - spatial" in repr(compared)
+    assert f"{compared.flattery['mean IoU']:+.3f}" in repr(compared)
+    assert "random - spatial" in compared._repr_html_()
+    written = json.loads(compared.path.read_text())
+    assert written["random_less_spatial"]["mean IoU"] == pytest.approx(
+        compared.flattery["mean IoU"]
+    )
+    assert written["random"]["confusion_matrices"] == other.matrices.tolist()
+    # every patch is scored once either way
+    assert compared.matrices.sum() == other.matrices.sum()
+
+
+def test_each_fold_says_how_far_it_lies_from_its_training_patches(
+    compared: CrossValidation,
+) -> None:
+    assert compared.distances == (1.0, 1.0)  # blocks touch, without a buffer
+    assert "each fold lies 1 px or more from the patches that trained for it" in repr(compared)
+
+
+def test_random_folds_have_nothing_to_be_compared_with(patches: PatchStore, tmp_path: Path) -> None:
+    for folds in (TWO, FoldOptions(2, fold_random=True)):
+        with pytest.raises(ValueError, match="set fold_block"):
+            cross_validate(patches, tmp_path / "cv", QUICK, folds, compare_random=True)
+    assert not (tmp_path / "cv").exists()
+    with pytest.raises(ValueError, match="leave one of them out"):
+        FoldOptions(2, fold_block=64, fold_random=True)
+
+
 def test_called_again_it_trains_nothing(
     found: CrossValidation, patches: PatchStore, trained: list[str]
 ) -> None:
@@ -135,7 +181,7 @@ def test_folds_as_tasks_of_a_cluster_give_the_same(
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         result = cross_validate(patches, tmp_path / "cv", QUICK, TWO, parallel=True)

@@ -6,7 +6,8 @@ from unittest import mock
 
 import pytest
 import torch
-from toy_training import TinyNetwork, tiny_network
+from toy_network import TinyNetwork
+from toy_training import tiny_network
 
 from seg4eo_xr.models.padding import Padded
 from seg4eo_xr.training.config import TrainConfig

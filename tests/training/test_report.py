@@ -16,9 +16,11 @@ from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.scenes.contract import Contract, normalize, valid_mask
 from seg4eo_xr.testing import synthetic_sentinel2
 from seg4eo_xr.training import fit
-from seg4eo_xr.training.config import TrainConfig
+from seg4eo_xr.training.config import TrainConfig, TrainingWarning
 from seg4eo_xr.training.fit import train
+from seg4eo_xr.training.folds import FoldOptions, fold_positions
 from seg4eo_xr.training.intervals import t_interval
+from seg4eo_xr.training.leaks import flattering, leakage_of
 from seg4eo_xr.training.metrics import scores
 from seg4eo_xr.training.pictures import draw_classes, draw_folds, draw_training
 from seg4eo_xr.training.report import finish_run, read_log, write_json
@@ -116,6 +118,26 @@ def test_the_report_says_what_the_numbers_depend_on(
     assert report["store"]["patches"]["train"] == len(patches.indices("train"))
 
     assert {"python", "torch", "lightning", "numpy"} <= set(report["versions"])
+
+
+def test_the_splits_are_told_beside_the_scores(
+    run: TrainingRun, report: dict[str, Any], patches: PatchStore
+) -> None:
+    leaks = dict(report["leakage"])
+    (warning,) = leaks.pop("warnings")  # patches of a regular grid, dealt at random, touch
+    assert leaks == patches.leakage.to_dict()
+    assert "compare_random" in warning
+    assert "test and train: they touch, nothing in common" in repr(run)
+    assert "warning: test patches lie 1 px from training patches" in repr(run)
+
+
+def test_folds_are_judged_by_their_own_parts(patches: PatchStore) -> None:
+    fold = fold_positions(patches, FoldOptions(3, fold_block=128, fold_buffer=40), 1)[0]
+    leaks = leakage_of(patches, fold)
+    assert leaks.distances["test-train"] > 40
+    assert leaks.overlapping["test-train"] == 0
+    assert flattering(leaks, 32) == []
+    assert flattering(leaks, 128)
 
 
 def test_scores_that_do_not_exist_are_null(tmp_path: Path) -> None:
@@ -233,7 +255,9 @@ def test_a_run_that_is_killed_while_it_is_scored_is_finished_by_resuming(
         with pytest.raises(RuntimeError, match="killed"):
             train(patches, tmp_path / "run", config, progress=False)
     before = load_checkpoint(tmp_path / "run" / "model_final.pth").state_dict
-    done = train(patches, tmp_path / "run", config, progress=False, resume=True)
+    # The state of an epoch is saved when the next one begins, and this is the only one.
+    with pytest.warns(TrainingWarning, match="begun anew"):
+        done = train(patches, tmp_path / "run", config, progress=False, resume=True)
     after = load_checkpoint(done.final_path).state_dict
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert {file.name for file in done.save_dir.iterdir()} == {file.name for file in run.files}

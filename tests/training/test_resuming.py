@@ -15,7 +15,7 @@ import toy_training
 from toy_training import noted_batches, tiny_network
 
 from seg4eo_xr.models.checkpoint import load_checkpoint
-from seg4eo_xr.training.config import TrainConfig
+from seg4eo_xr.training.config import TrainConfig, TrainingWarning
 from seg4eo_xr.training.fit import train
 from seg4eo_xr.training.resuming import StateSaver
 
@@ -117,7 +117,8 @@ def test_resuming_where_there_is_nothing_begins_and_a_finished_run_is_given_back
 ) -> None:
     config = replace(CONFIG, epochs=2, freeze_encoder=False)
     with tiny_network():
-        first = train(patches, tmp_path / "run", config, progress=False, resume=True)
+        with pytest.warns(TrainingWarning, match="there is no run in .*: begun anew"):
+            first = train(patches, tmp_path / "run", config, progress=False, resume=True)
         times = [file.stat().st_mtime_ns for file in first.files]
         again = train(patches, tmp_path / "run", config, progress=False, resume=True)
     assert [file.stat().st_mtime_ns for file in again.files] == times
@@ -137,8 +138,9 @@ def stopped(patches: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     save = StateSaver._save
     with monkeypatch.context() as patch, tiny_network():
         patch.setattr(StateSaver, "_save", fail)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as caught:
             train(patches, tmp_path / "stopped", CONFIG, progress=False)
+    assert "go on with resume=True (--resume)" in caught.value.__notes__[0]
     return tmp_path / "stopped"
 
 
@@ -176,11 +178,8 @@ def test_without_the_time_for_more_each_epoch_leaves_a_state(
     assert saved == [(1, 3), (2, 6)]
 
 
-def test_a_run_without_a_state_begins_anew_and_says_so(
-    patches: PatchStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_without_a_state_begins_anew_and_says_so(patches: PatchStore, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model_training_log.csv").write_text("epoch\n")
-    with tiny_network():
-        train(patches, tmp_path / "run", replace(CONFIG, epochs=2), progress=False, resume=True)
-    assert "holds no state to go on from: begun anew" in caplog.text
+    with tiny_network(), pytest.warns(TrainingWarning, match="no state to go on from: begun anew"):
+        train(patches, tmp_path / "run", replace(CONFIG, epochs=3), progress=False, resume=True)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_training import TinyNetwork, tiny_network
+from toy_network import TinyNetwork
+from toy_training import tiny_network
 
 from seg4eo_xr.models.checkpoint import load_checkpoint
 from seg4eo_xr.training.config import TrainConfig

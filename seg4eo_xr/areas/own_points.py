@@ -1,0 +1,159 @@
+"""Reference points that somebody else has chosen, on a map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+from seg4eo_xr.areas.sample_table import (
+    first_of,
+    reference_codes,
+    require_columns,
+    sample_table,
+)
+from seg4eo_xr.areas.sampling import map_and_strata, map_classes, strata_sizes
+from seg4eo_xr.geometry.hashing import pixel_numbers
+from seg4eo_xr.maps.layers import nodata_of
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.grid import crs_text, grid_transform
+from seg4eo_xr.scenes.vectors import read_vector
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import geopandas as gpd
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from seg4eo_xr.areas.sampling import Raster
+
+
+def sample_of_points(
+    points: gpd.GeoDataFrame | str | PathLike[str],
+    prediction: Raster,
+    *,
+    column: str = "reference",
+    strata: Raster | None = None,
+    classes: ClassTable | None = None,
+) -> gpd.GeoDataFrame:
+    """Make a sample of reference points that are there already.
+
+    They must have been drawn at random within each stratum, all pixels of a stratum alike: points
+    that somebody chose, because they lay by a road or were easy to tell, say nothing about the
+    rest of the map, and no formula mends that.
+
+    Parameters
+    ----------
+    points
+        Points of any CRS, or a vector file of them.
+    prediction
+        A map, or what `open_map` opens; of a Dataset the layer ``classes``. It is read once, for
+        the sizes of the strata.
+    column
+        Column of the class at each point, by name or code.
+    strata
+        Raster on the map's grid whose codes are the strata that the points were drawn from; the
+        classes of the map if not given.
+    classes
+        The classes; by default those of the map's attributes, else the codes that occur.
+
+    Returns
+    -------
+    GeoDataFrame
+        As `draw_sample` gives it, filled in, with the points at the centres of their pixels and
+        named by the index of `points`.
+
+    Raises
+    ------
+    ValueError
+        If points lie outside the map or where it is nodata, the column is missing, there is no CRS,
+        or something is no point.
+    FileNotFoundError, OSError
+        If a file is missing or unreadable.
+
+    Examples
+    --------
+    >>> from seg4eo_xr.testing import synthetic_sentinel2
+    >>> _, labels = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    >>> import geopandas as gpd
+    >>> places = gpd.points_from_xy([400305, 400505], [5299535, 5299635], crs=labels.rio.crs)
+    >>> plots = gpd.GeoDataFrame({"cover": [1, 2]}, geometry=places)
+    >>> len(sample_of_points(plots, labels, column="cover"))
+    2
+    """
+    features: Any = points if hasattr(points, "geometry") else read_vector(str(points))
+    require_columns(features, (column,), "the table of points")
+    mapped, layer = map_and_strata(prediction, strata)
+    rows, cols = pixels_of_points(features, mapped)
+    names = [str(name) for name in features.index]
+    codes = values_at(mapped, rows, cols, names, "map")
+    stratum = codes if strata is None else values_at(layer, rows, cols, names, "raster of strata")
+    table = map_classes(mapped, classes, codes)
+    own = classes if strata is None else None
+    sizes = strata_sizes(mapped, layer, own or ClassTable.from_attrs(layer.attrs))
+    sample = sample_table(mapped, sizes, table, pixel_numbers(rows, cols), (stratum, codes))
+    sample["id"], sample["reference"] = names, features[column].astype("string").array
+    reference_codes(sample, table)
+    return sample
+
+
+def pixels_of_points(
+    points: gpd.GeoDataFrame, mapped: xr.DataArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the pixel around each point.
+
+    Raises
+    ------
+    ValueError
+        If the points have no CRS, something is no point, or one lies outside the map.
+    """
+    if points.crs is None:
+        raise ValueError("the points have no CRS; set it with points.set_crs('EPSG:...')")
+    kinds = set(points.geometry.geom_type) - {"Point"}
+    if kinds or points.geometry.isna().any():
+        raise ValueError(
+            f"a sample is made of points, but the table holds {', '.join(map(str, kinds))}; "
+            "take points.representative_point()"
+        )
+    placed = points.geometry.to_crs(mapped.rio.crs.to_wkt())
+    inverse = ~grid_transform(mapped, "the map")
+    cols = np.floor(inverse.a * placed.x.to_numpy() + inverse.c).astype(np.int64)
+    rows = np.floor(inverse.e * placed.y.to_numpy() + inverse.f).astype(np.int64)
+    inside = (rows >= 0) & (rows < mapped.sizes["y"]) & (cols >= 0) & (cols < mapped.sizes["x"])
+    if not inside.all():
+        raise ValueError(
+            f"{np.count_nonzero(~inside)} of {len(points)} points lie outside the map: "
+            f"{first_of(points.index[~inside].tolist())}; the map spans {mapped.rio.bounds()} in "
+            f"{crs_text(mapped.rio.crs)}. Check the CRS of the points, or leave these out"
+        )
+    return rows, cols
+
+
+def values_at(
+    layer: xr.DataArray,
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    names: list[str],
+    what: str,
+) -> NDArray[np.int64]:
+    """Codes of a raster at some pixels; only the chunks that hold them are read.
+
+    Raises
+    ------
+    ValueError
+        If one is nodata.
+    """
+    if isinstance(layer.data, da.Array):
+        values = layer.data.vindex[rows, cols].compute()
+    else:
+        values = layer.values[rows, cols]
+    nodata = nodata_of(layer)
+    if nodata is not None and (values == nodata).any():
+        missing = [name for name, value in zip(names, values, strict=True) if value == nodata]
+        raise ValueError(
+            f"{len(missing)} of {len(names)} points lie where the {what} is nodata: "
+            f"{first_of(missing)}; leave them out"
+        )
+    return np.asarray(values, np.int64)

@@ -1,0 +1,1 @@
+"""Calibration: whether confidence is how often a map is right."""

@@ -1,0 +1,113 @@
+"""Prediction as a command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seg4eo_xr.cli.answers import of_job
+from seg4eo_xr.cli.command import Command, PartlyFailedError, Told
+from seg4eo_xr.cli.scene_input import SeriesInput
+from seg4eo_xr.inference.job_options import JobOptions
+from seg4eo_xr.inference.layers import LayerName
+from seg4eo_xr.inference.options import PredictOptions
+from seg4eo_xr.models.hints import CheckpointHints
+
+if TYPE_CHECKING:
+    from seg4eo_xr.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict(Command):
+    """Map a scene with a trained network, tile by tile.
+
+    What was killed goes on with --resume.
+    Example: seg4eo-xr predict --model run/model_best_iou.pth --input s2.tif --output map.tif
+    --save_confidence --report statistics.json
+    """
+
+    model: str
+    """The checkpoint."""
+    source: SeriesInput
+    """What to map."""
+    output: str
+    """The map to write: a .tif becomes a cloud-optimised GeoTIFF of the classes, a .zarr a Zarr
+    store with their confidence; also as s3://bucket/map.zarr. Of a series each date is a map:
+    map_2021-06-03.tif."""
+    save_confidence: bool = False
+    """Beside map.tif write map_confidence.tif, which is not written otherwise; a Zarr store holds
+    the confidence anyway."""
+    save_probabilities: bool = False
+    """Write the probability of each class too."""
+    report: Path | None = None
+    """Also write the statistics as JSON."""
+    resume: bool = False
+    """Go on with what was not finished, and leave what is."""
+    overwrite: bool = False
+    """Replace maps that exist, and what is left of one that was not finished."""
+    windows: PredictOptions = field(default_factory=PredictOptions)
+    """How to predict."""
+    job: JobOptions = field(default_factory=JobOptions)
+    """Tiles and workers."""
+    hints: CheckpointHints = field(default_factory=CheckpointHints)
+    """What a checkpoint of SemanticSeg4EO does not say."""
+
+    def run(self, *, progress: bool) -> Told:
+        """Write the map, and tell what it holds and where it is."""
+        from seg4eo_xr.jobs.result import JobFailedError
+
+        try:
+            if self.source.series:
+                return self._series(progress=progress)
+            return self._scene(progress=progress)
+        except JobFailedError as error:
+            told = [str(error), *getattr(error, "__notes__", ())]
+            raise PartlyFailedError("\n".join(told)) from error
+
+    def _scene(self, *, progress: bool) -> Told:
+        from seg4eo_xr.jobs.job import predict_to_zarr
+
+        checkpoint, how = self._how(progress=progress)
+        scene = self.source.open(checkpoint.contract.nodata)
+        result = predict_to_zarr(scene, checkpoint, self.output, **how)
+        if self.report is not None:
+            result.statistics.to_json(self.report)
+        return of_job(result)
+
+    def _series(self, *, progress: bool) -> Told:
+        from seg4eo_xr.jobs.job import predict_series
+        from seg4eo_xr.staging import write_report
+
+        checkpoint, how = self._how(progress=progress)
+        scenes = self.source.open_series(checkpoint.contract.nodata)
+        results = predict_series(scenes, checkpoint, self.output, **how)
+        if self.report is not None:
+            reports = {date: result.statistics.report() for date, result in results.items()}
+            write_report(reports, self.report)
+        told = {date: of_job(result) for date, result in results.items()}
+        text = "\n".join(f"{date}\n{one.text}" for date, one in told.items())
+        return Told(text, {date: one.data for date, one in told.items()})
+
+    def _how(self, *, progress: bool) -> tuple[Checkpoint, dict[str, Any]]:
+        from seg4eo_xr.models.checkpoint import load_checkpoint
+
+        how = {
+            "options": replace(self.windows, layers=self._layers()),
+            "job": self.job,
+            "resume": self.resume,
+            "overwrite": self.overwrite,
+            "progress": progress,
+        }
+        return load_checkpoint(self.model, self.hints), how
+
+    def _layers(self) -> tuple[LayerName, ...]:
+        """Layers to store: a GeoTIFF holds one, so its default is the classes alone."""
+        chosen = self.windows.layers
+        if chosen == PredictOptions.layers and not self.output.endswith(".zarr"):
+            chosen = ("classes",)
+        more: dict[LayerName, bool] = {
+            "confidence": self.save_confidence,
+            "probabilities": self.save_probabilities,
+        }
+        return (*chosen, *(name for name, asked in more.items() if asked and name not in chosen))

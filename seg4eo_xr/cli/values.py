@@ -1,0 +1,174 @@
+"""Values of options: from the words of a shell, from TOML, and back."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from seg4eo_xr.options import suggestion
+
+UNSET = "none"
+"""Says of an option that may be left out that it is, where its default is something else."""
+
+_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
+    str: "text",
+}
+_PLURALS = {int: "whole numbers", float: "numbers", Path: "paths", str: "words"}
+
+
+def members_of(kind: Any) -> tuple[Any, ...]:
+    """Alternatives of a type, text last since every word is text.
+
+    Examples
+    --------
+    >>> members_of(str | int | None)
+    (<class 'int'>, <class 'NoneType'>, <class 'str'>)
+    """
+    if get_origin(kind) is Annotated:
+        return members_of(get_args(kind)[0])
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return tuple(sorted(parts, key=lambda part: part is str))
+
+
+def is_list(kind: Any) -> bool:
+    """Whether an option takes several words."""
+    return any(get_origin(part) in (tuple, dict, Mapping) for part in members_of(kind))
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """Words that a type names, of its items where it is a list."""
+    found: list[str] = []
+    for part in members_of(kind):
+        if get_origin(part) is Literal:
+            found += [str(word) for word in get_args(part)]
+        elif get_origin(part) is tuple:
+            found += choices_of(get_args(part)[0])
+    return tuple(found)
+
+
+def accepted(kind: Any) -> str:
+    """Say what a type accepts.
+
+    Examples
+    --------
+    >>> accepted(int | Literal["auto"])
+    'a whole number or auto'
+    >>> accepted(tuple[float, ...])
+    'numbers'
+    """
+    told = []
+    for part in members_of(kind):
+        choices = choices_of(part)
+        if get_origin(part) is tuple:
+            item = get_args(part)[0]
+            plural = [_PLURALS[one] for one in members_of(item) if one in _PLURALS]
+            told.append(" or ".join(plural) or f"one or several of {', '.join(choices)}")
+        elif get_origin(part) in (dict, Mapping):
+            told.append(f"names, each with {_NAMES[get_args(part)[1]]}")
+        elif choices:
+            told.append(f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0])
+        elif part is not type(None):
+            told.append(_NAMES[part])
+    return " or ".join(told)
+
+
+def from_words(words: list[str], kind: Any) -> Any:
+    """Make a value of the words of a command line.
+
+    Raises
+    ------
+    ValueError
+        If the words are none of what the type accepts; the nearest is suggested.
+    """
+    if type(None) in members_of(kind) and [word.lower() for word in words] == [UNSET]:
+        return None
+    for part in members_of(kind):
+        with suppress(ValueError):
+            return _part_from_words(words, part)
+    raise ValueError(_refusal(" ".join(words), words, kind))
+
+
+def from_toml(value: Any, kind: Any) -> Any:
+    """Check a value of a TOML file, whose types are stricter than words.
+
+    Raises
+    ------
+    ValueError
+        If it is none of what the type accepts; the nearest is suggested.
+    """
+    if type(None) in members_of(kind) and value == UNSET:
+        return None
+    for part in members_of(kind):
+        with suppress(ValueError):
+            return _part_from_toml(value, part)
+    raise ValueError(_refusal(value, value if isinstance(value, list) else [value], kind))
+
+
+def to_toml(value: Any) -> Any:
+    """Make a value of a field fit for TOML."""
+    if value is None:
+        return UNSET
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _refusal(shown: Any, words: list[Any], kind: Any) -> str:
+    known = choices_of(kind)
+    strange = [word for word in words if isinstance(word, str) and word not in known]
+    hint = suggestion(strange[0], known) if strange else ""
+    return f"{shown!r} is not {accepted(kind)}{hint}"
+
+
+def _part_from_words(words: list[str], part: Any) -> Any:
+    origin = get_origin(part)
+    if origin is tuple:
+        return tuple(from_words([word], get_args(part)[0]) for word in words)
+    if origin in (dict, Mapping):
+        if not words or len(words) % 2:
+            raise ValueError("names and values come in pairs")
+        item = get_args(part)[1]
+        pairs = zip(words[::2], words[1::2], strict=True)
+        return {name: from_words([word], item) for name, word in pairs}
+    if len(words) != 1 or part is type(None):
+        raise ValueError("one word is wanted")
+    if origin is Literal:
+        return _chosen(words[0], part)
+    return part(words[0])
+
+
+def _part_from_toml(value: Any, part: Any) -> Any:
+    origin = get_origin(part)
+    if origin is tuple and isinstance(value, list):
+        return tuple(from_toml(one, get_args(part)[0]) for one in value)
+    if origin in (dict, Mapping) and isinstance(value, dict):
+        return {name: from_toml(one, get_args(part)[1]) for name, one in value.items()}
+    if origin is Literal:
+        return _chosen(value, part)
+    if part is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if part is str and isinstance(value, date):
+        return value.isoformat()
+    if part is Path and isinstance(value, str):
+        return Path(value)
+    if origin is None and type(value) is part:
+        return value
+    return _refuse(value)
+
+
+def _chosen(value: Any, part: Any) -> Any:
+    return value if value in get_args(part) else _refuse(value)
+
+
+def _refuse(value: Any) -> Any:
+    raise ValueError(f"{value!r} does not fit")

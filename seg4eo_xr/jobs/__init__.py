@@ -1,0 +1,1 @@
+"""Jobs: predictions as independent tiles that survive whatever stops them."""

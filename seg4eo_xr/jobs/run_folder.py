@@ -1,0 +1,290 @@
+"""The folder of a job under way: `<output>.run`, with settings, markers and the map in the making.
+
+What a job depends on is written down and hashed into its fingerprint; a job goes on only where all
+of it is the same. On a file system the map is made inside the folder and renamed at the end. An
+object store knows no renaming: a Zarr store is made in its place, where nothing opens it before its
+root metadata are written, which is done last.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+from filelock import FileLock, Timeout
+
+from seg4eo_xr.jobs.markers import count_markers, write_at_once
+from seg4eo_xr.patches.writing import is_local
+from seg4eo_xr.staging import commit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from upath import UPath
+
+_SETTINGS = "settings.json"
+_LOCK = ".lock"
+# What stands in the settings as a hash, in words.
+_HASHED = {
+    "input": "the scene, its files or how it is opened,",
+    "model": "the network",
+    "contract": "what the network expects of a scene",
+}
+# What stands in the settings as it was fitted to the scene, in words.
+_ROUNDED = {"tile_size": "tile_size, in whole chunks of the map,"}
+
+
+def fingerprint_of(settings: Mapping[str, Any]) -> str:
+    """Hash the settings of a job.
+
+    Examples
+    --------
+    >>> fingerprint_of({"window": 512}) == fingerprint_of({"window": 256})
+    False
+    """
+    text = json.dumps(dict(settings), sort_keys=True)
+    return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a job keeps what is not finished.
+
+    Parameters
+    ----------
+    target
+        The output.
+    settings
+        All that the map depends on, fit for JSON.
+    """
+
+    target: UPath
+    settings: Mapping[str, Any]
+
+    @property
+    def folder(self) -> UPath:
+        """The folder of all runs of the output."""
+        return run_folder_of(self.target)
+
+    @property
+    def run(self) -> UPath:
+        """The folder of this run."""
+        return self.folder / fingerprint_of(self.settings)
+
+    @property
+    def markers(self) -> UPath:
+        """Folder of the markers."""
+        return self.run / "done"
+
+    @property
+    def store(self) -> UPath:
+        """Where the Zarr store of the map is made."""
+        in_place = not is_local(self.target) and self.target.suffix == ".zarr"
+        return self.target if in_place else self.run / "map.zarr"
+
+    def finished_tiles(self) -> int:
+        """Number of tiles that are marked."""
+        return count_markers(self.markers)
+
+    def begin(self) -> None:
+        """Write down the settings.
+
+        Raises
+        ------
+        OSError
+            If nothing can be written there.
+        """
+        text = json.dumps(dict(self.settings), sort_keys=True, indent=1)
+        try:
+            write_at_once(self.run / _SETTINGS, text.encode())
+        except OSError as error:
+            raise type(error)(
+                f"cannot write {self.target}: {error.strerror or error}; choose a folder that you "
+                "may write to"
+            ) from error
+
+    def commit_store(self, *, overwrite: bool) -> None:
+        """Bring the finished Zarr store to its final place."""
+        if self.store == self.target:
+            return
+        require_free(self.target, overwrite=overwrite)
+        # What Zarr was writing when a worker or the job was killed.
+        for torn in Path(str(self.store)).rglob("*.partial"):
+            torn.unlink()
+        commit(Path(str(self.store)), Path(str(self.target)))
+
+    def remove(self) -> None:
+        """Remove all that was kept for going on."""
+        _remove(self.folder)
+
+
+def run_folder_of(target: UPath) -> UPath:
+    """Folder in which jobs that make `target` keep what is not finished."""
+    folder: UPath = target.with_name(f"{target.name}.run")
+    return folder
+
+
+def is_finished(target: UPath) -> bool:
+    """Whether an output stands at its final place."""
+    if not is_local(target) and target.suffix == ".zarr":
+        return bool((target / "zarr.json").exists())
+    return bool(target.exists())
+
+
+def require_free(target: UPath, *, overwrite: bool) -> None:
+    """Raise FileExistsError where a finished output stands that is not to be replaced."""
+    if not is_finished(target):
+        return
+    if not overwrite:
+        raise FileExistsError(
+            f"{target} exists already; pass overwrite=True (--overwrite) to replace it, or choose "
+            "another name"
+        )
+    if target.suffix == ".zarr" and not (target / "zarr.json").exists():
+        raise FileExistsError(f"{target} exists and is no Zarr store; choose another name")
+
+
+def prepare_run(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
+    """Hold a job against others of its output that were not finished, before anything is written.
+
+    Parameters
+    ----------
+    run
+        The job.
+    resume
+        Whether to go on with a job that was stopped.
+    overwrite
+        Whether to drop a job that was stopped.
+
+    Raises
+    ------
+    FileExistsError
+        If something is in the way.
+    ValueError
+        If the job to go on with was another one; the message names what differs.
+    """
+    begun = _settings_of(run.folder)
+    if resume and fingerprint_of(run.settings) in begun:
+        return
+    if overwrite:
+        _remove(run.folder)
+        if run.store == run.target:
+            _remove(run.target)
+    elif begun and resume:
+        raise ValueError(
+            f"{run.folder} belongs to another job: {_nearest_difference(begun, run.settings)}; "
+            "give the same again, or overwrite=True (--overwrite) to begin anew"
+        )
+    elif begun:
+        raise FileExistsError(_not_finished(run.folder))
+    elif run.store == run.target and run.target.exists():
+        raise FileExistsError(
+            f"{run.target} is not empty; choose another name, or pass overwrite=True (--overwrite)"
+        )
+
+
+def require_not_begun(target: UPath) -> None:
+    """Raise FileExistsError where a job for an output was stopped."""
+    folder = run_folder_of(target)
+    if _settings_of(folder):
+        raise FileExistsError(_not_finished(folder))
+
+
+def _not_finished(folder: UPath) -> str:
+    return (
+        f"{folder} holds a job that was not finished; pass resume=True (--resume) to go on with "
+        "it, or overwrite=True (--overwrite) to begin anew"
+    )
+
+
+def _settings_of(folder: UPath) -> dict[str, dict[str, Any]]:
+    """Settings of the jobs in a folder, by their fingerprints."""
+    if not folder.exists():
+        return {}
+    begun = {}
+    for entry in folder.iterdir():
+        file = entry / _SETTINGS
+        if file.exists():
+            begun[entry.name] = json.loads(file.read_bytes())
+    return begun
+
+
+def _nearest_difference(begun: Mapping[str, Mapping[str, Any]], ours: Mapping[str, Any]) -> str:
+    """Say in what the job that differs least differs."""
+    nearest = min(begun.values(), key=lambda theirs: len(_differing(theirs, ours)))
+    return differences(nearest, ours)
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Say in what two jobs differ.
+
+    Examples
+    --------
+    >>> differences({"overlap": 8, "tta": False}, {"overlap": 10, "tta": False})
+    'overlap was 8 and is 10'
+    """
+    return ", ".join(
+        f"{_HASHED[key]} is another one"
+        if key in _HASHED
+        else f"{_ROUNDED.get(key, key)} was {theirs.get(key)} and is {ours.get(key)}"
+        for key in _differing(theirs, ours)
+    )
+
+
+def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    return [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+
+
+@contextmanager
+def locked(target: UPath) -> Iterator[None]:
+    """Keep other processes from making the same output; a killed one's lock is free.
+
+    Raises
+    ------
+    FileExistsError
+        If another process makes it now.
+    OSError
+        If nothing can be written there.
+    """
+    if not is_local(target):
+        yield  # object stores know no locks
+        return
+    folder = run_folder_of(target)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"cannot write {target}: {error.strerror}; the output needs a folder that exists and "
+            "that you may write to"
+        ) from error
+    lock = FileLock(str(folder / _LOCK), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FileExistsError(
+            f"another process makes {target} now; wait until it is done"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if not any(entry.name != _LOCK for entry in folder.iterdir()):
+            shutil.rmtree(str(folder))
+
+
+def _remove(folder: UPath) -> None:
+    """Remove a folder and all in it, save the lock of whoever asks."""
+    if not is_local(folder):
+        if folder.exists():
+            folder.fs.rm(folder.path, recursive=True)
+        return
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_dir():
+            shutil.rmtree(str(entry))
+        elif entry.name != _LOCK:
+            entry.unlink()

@@ -1,0 +1,149 @@
+"""What of a job is done: statistics of its tiles, and a bar that moves while a tile is made."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager, suppress
+from functools import reduce
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from distributed.comm.core import CommClosedError
+from tqdm.auto import tqdm
+
+from seg4eo_xr.geometry.tiles import Tile
+from seg4eo_xr.maps.statistics import MapStatistics
+from seg4eo_xr.progress import DELAY_SECONDS
+from seg4eo_xr.scenes.pixel_areas import AREA_UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client
+
+    from seg4eo_xr.geometry.tiles import TileGrid
+    from seg4eo_xr.jobs.markers import TileRecord
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Tally:
+    """Finished tiles: their statistics, and a bar with the speed.
+
+    Parameters
+    ----------
+    grid
+        The tiles of the job.
+    title
+        What the bar says.
+    progress
+        Whether to show the bar.
+    """
+
+    def __init__(self, grid: TileGrid, title: str, *, progress: bool) -> None:
+        self.grid, self.progress, self.done = grid, progress, 0
+        self.statistics: list[MapStatistics] = []
+        self._made = self._settled = 0
+        self._begun: dict[Tile, float] = {}
+        self._ended = np.zeros(grid.shape, bool)
+        self._begin = time.monotonic()
+        self._lock = Lock()
+        self.bar = tqdm(
+            desc=title,
+            total=grid.total_windows,
+            unit=" windows",
+            delay=DELAY_SECONDS,
+            dynamic_ncols=True,
+            disable=not progress,
+        )
+
+    def __enter__(self) -> Tally:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def add(self, tile: Tile, record: TileRecord) -> None:
+        """Count a tile that is done.
+
+        Parameters
+        ----------
+        tile
+            Which one.
+        record
+            What its worker says of it.
+        """
+        statistics = MapStatistics.from_dict(record.statistics)
+        # One at most, since figures of tiles are only ever added.
+        self.statistics = [reduce(MapStatistics.merge, self.statistics, statistics)]
+        self.done += 1
+        windows = self.grid.windows(tile)
+        self._made += 0 if record.kept else windows
+        seconds = time.monotonic() - self._begin
+        with self._lock:
+            self._ended[tile] = True
+            self._begun.pop(tile, None)
+            self._settled += windows
+            area = sum(self.statistics[0].areas) / AREA_UNITS / 1e6
+            self.bar.set_postfix_str(f"{area / seconds:.3g} km²/s", refresh=False)
+            self._show()
+        # A line for each twentieth, so that a log of a hundred thousand tiles can be read.
+        tiles = len(self.grid)
+        if 20 * self.done // tiles > 20 * (self.done - 1) // tiles:
+            speed = self._made / seconds
+            _LOGGER.info("tiles done: %d of %d, %.3g windows/s", self.done, tiles, speed)
+
+    def add_pixels(self, tile: Tile, pixels: int) -> None:
+        """Count pixels of a tile that is being made.
+
+        Parameters
+        ----------
+        tile
+            Which one; what is told after its end, or twice since it was tried again, is not
+            counted.
+        pixels
+            How many more there are.
+        """
+        with self._lock:
+            if self._ended[tile]:
+                return
+            share = self._begun.get(tile, 0.0) + pixels / self.grid.pixels(tile)
+            self._begun[tile] = min(share, 1.0)
+            self._show()
+
+    def _show(self) -> None:
+        begun = sum(share * self.grid.windows(tile) for tile, share in self._begun.items())
+        self.bar.update(int(self._settled + begun) - self.bar.n)
+
+
+@contextmanager
+def pixels_heard(client: Client, topic: str, tally: Tally) -> Iterator[None]:
+    """Count what workers tell of the tiles they are making, for as long as the block runs.
+
+    Parameters
+    ----------
+    client
+        Connected to the workers.
+    topic
+        Of dask's events, each ``(row of the tile, its column, pixels)``.
+    tally
+        Where to count them.
+    """
+    if not tally.progress:
+        yield
+        return
+
+    def hear(event: tuple[float, tuple[int, int, int]]) -> None:
+        row, column, pixels = event[1]
+        tally.add_pixels(Tile(row, column), pixels)
+
+    handler: Any = hear
+    client.subscribe_topic(topic, handler)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        # A scheduler that is gone is told of elsewhere.
+        with suppress(CommClosedError):
+            client.unsubscribe_topic(topic)  # type: ignore[no-untyped-call]

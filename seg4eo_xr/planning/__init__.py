@@ -1,0 +1,1 @@
+"""Planning: what a prediction will cost, before it runs."""

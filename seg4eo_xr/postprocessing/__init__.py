@@ -1,0 +1,1 @@
+"""Post-processing: maps filtered, sieved, reclassified, and outlined as polygons."""

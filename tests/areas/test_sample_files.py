@@ -1,0 +1,183 @@
+"""Samples through a GeoPackage, people's hands, and back."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import pytest
+
+from seg4eo_xr.areas.area import estimate_areas
+from seg4eo_xr.areas.own_points import sample_of_points
+from seg4eo_xr.areas.sample_files import read_sample, write_sample
+from seg4eo_xr.areas.sampling import draw_sample
+from seg4eo_xr.maps.cog import write_cog
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.testing import synthetic_sentinel2
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return synthetic_sentinel2((120, 140), seed=3)[1]
+
+
+@pytest.fixture(scope="module")
+def mapped(labels):
+    """The truth with every ninth row wrong."""
+    codes = labels.values.copy()
+    codes[::9] = np.where(codes[::9] == 255, 255, 2)
+    return labels.copy(data=codes)
+
+
+@pytest.fixture
+def sample(mapped):
+    return draw_sample(mapped, size=150, minimum=10)
+
+
+def interpret(path, labels, *, names=False):
+    """What a person does: open the layer of points, fill the column, save."""
+    points = gpd.read_file(path, layer="sample")
+    inverse = ~labels.rio.transform()
+    cols, rows = inverse * (points.geometry.x.to_numpy(), points.geometry.y.to_numpy())
+    codes = labels.values[rows.astype(int), cols.astype(int)]
+    table = ClassTable.from_attrs(labels.attrs)
+    words = dict(zip(table.codes, table.names if names else map(str, table.codes), strict=True))
+    points["reference"] = [words[code] for code in codes]
+    points.to_file(path, layer="sample")
+    return points
+
+
+def test_a_sample_comes_back_as_it_was_written(sample, tmp_path):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    again = read_sample(path)
+    assert again.attrs == sample.attrs
+    assert again.crs == sample.crs
+    assert again["reference"].isna().all()
+    columns = ["id", "stratum", "map", "row", "col"]
+    pd.testing.assert_frame_equal(
+        pd.DataFrame(again[columns]), pd.DataFrame(sample[columns]), check_dtype=False
+    )
+    assert again.geometry.geom_equals_exact(sample.geometry, 1e-6).all()
+
+
+def test_the_interpreter_does_not_see_the_class_of_the_map(sample, tmp_path):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    points = gpd.read_file(path, layer="sample")
+    assert set(points.columns) == {"id", "reference", "interpreter", "remarks", "geometry"}
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_the_filled_file_gives_the_areas(sample, labels, mapped, tmp_path, names):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    interpret(path, labels, names=names)
+    estimate = estimate_areas(path)
+    truth = labels.values[sample["row"], sample["col"]]
+    assert estimate.points.sum() == 150
+    assert estimate.points.sum((0, 1)).sum() == len(truth)
+    filled = sample.assign(reference=truth)
+    filled.attrs = sample.attrs
+    np.testing.assert_array_equal(estimate.points, estimate_areas(filled).points)
+    valid = labels.values != 255
+    right = (labels.values == mapped.values)[valid].mean()
+    overall = estimate.overall_accuracy
+    assert abs(overall.value[0] - right) < 4 * overall.standard_error[0]
+
+
+def test_a_table_or_a_smaller_sample_fills_it(sample, labels, mapped, tmp_path):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    points = interpret(path, labels)
+    points[["id", "reference"]].to_csv(tmp_path / "export.csv", index=False, sep=";")
+    empty = write_sample(sample, tmp_path / "empty.gpkg")
+    found = estimate_areas(read_sample(empty, filled=tmp_path / "export.csv"))
+    np.testing.assert_array_equal(found.points, estimate_areas(path).points)
+    larger = draw_sample(mapped, size=220, minimum=10)
+    write_sample(larger, tmp_path / "larger.gpkg")
+    again = read_sample(tmp_path / "larger.gpkg")
+    again = again.merge(points[["id", "reference"]], on="id", how="left")
+    assert again["reference_y"].notna().sum() == 150
+
+
+def test_another_map_is_judged_by_the_same_points(sample, labels, tmp_path):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    interpret(path, labels)
+    write_cog(labels.to_dataset(name="classes"), tmp_path / "better.tif")
+    better = estimate_areas(path, prediction=tmp_path / "better.tif")
+    assert better.overall_accuracy.value.tolist() == pytest.approx([1])
+    # areas are those of the points, whatever map is judged
+    np.testing.assert_allclose(better.share.value, estimate_areas(path).share.value)
+    part = labels.isel(x=slice(60))
+    with pytest.raises(ValueError, match="points lie outside the map"):
+        estimate_areas(path, prediction=part)
+
+
+def test_a_deleted_point_has_been_drawn_all_the_same(sample, labels, tmp_path):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    points = interpret(path, labels)
+    points.iloc[2:].to_file(path, layer="sample")
+    with pytest.raises(ValueError, match="2 of 150 points have no reference class"):
+        estimate_areas(path)
+    assert estimate_areas(path, drop_unfilled=True).points.sum() == 148
+    assert estimate_areas(path, prediction=labels, drop_unfilled=True).points.sum() == 148
+
+
+def test_added_and_doubled_points_are_refused(sample, tmp_path):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    points = gpd.read_file(path, layer="sample")
+    first = points["id"].iloc[0]
+    pd.concat([points, points.iloc[:1]]).to_file(path, layer="sample")
+    with pytest.raises(ValueError, match=f"the points {first} more than once"):
+        read_sample(path)
+    points.loc[0, "id"] = "by the road"
+    points.to_file(path, layer="sample")
+    with pytest.raises(ValueError, match="the points by the road, which are not of this sample"):
+        read_sample(path)
+
+
+def test_files_that_are_no_samples_are_told(sample, labels, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.gpkg"):
+        write_sample(sample, tmp_path / "sample.shp")
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    with pytest.raises(FileExistsError, match="overwrite"):
+        write_sample(sample, path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_sample(tmp_path / "nowhere.gpkg")
+    pyogrio.write_dataframe(sample[["id", "geometry"]], tmp_path / "other.gpkg", layer="sample")
+    with pytest.raises(ValueError, match="no layer 'design'"):
+        read_sample(tmp_path / "other.gpkg")
+    (tmp_path / "text.csv").write_text("name,class\na,1\n")
+    with pytest.raises(ValueError, match="lacks the columns id, reference"):
+        read_sample(path, filled=tmp_path / "text.csv")
+    assert [entry.name for entry in tmp_path.iterdir() if ".part" in entry.name] == []
+
+
+def test_points_of_ones_own_make_a_sample(sample, labels, mapped):
+    truth = labels.values[sample["row"], sample["col"]]
+    points = sample[["geometry"]].assign(cover=truth).to_crs(4326)
+    lazy = mapped.chunk({"y": 37, "x": 41})
+    own = sample_of_points(points, lazy, column="cover")
+    assert own["row"].tolist() == sample["row"].tolist()
+    assert own.attrs == sample.attrs
+    filled = sample.assign(reference=truth)
+    filled.attrs = sample.attrs
+    np.testing.assert_array_equal(estimate_areas(own).points, estimate_areas(filled).points)
+
+
+def test_points_that_do_not_fit_are_told(sample, mapped):
+    points = sample[["geometry"]].assign(reference=1)
+    away = points.copy()
+    away.loc[[3, 5], "geometry"] = away.loc[[3, 5], "geometry"].translate(1e6)
+    with pytest.raises(ValueError, match="2 of 150 points lie outside the map: 3, 5"):
+        sample_of_points(away, mapped)
+    hole = mapped.copy(data=mapped.values.copy())
+    hole.values[sample["row"].iloc[4], sample["col"].iloc[4]] = 255
+    with pytest.raises(ValueError, match="1 of 150 points lie where the map is nodata: 4"):
+        sample_of_points(points, hole)
+    with pytest.raises(ValueError, match="lacks the columns cover"):
+        sample_of_points(points, mapped, column="cover")
+    with pytest.raises(ValueError, match="'99'"):
+        sample_of_points(points.assign(reference=99), mapped)
+    with pytest.raises(ValueError, match="Polygon"):
+        sample_of_points(points.set_geometry(points.buffer(5)), mapped)
+    with pytest.raises(ValueError, match="no CRS"):
+        sample_of_points(points.set_crs(None, allow_override=True), mapped)

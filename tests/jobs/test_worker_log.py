@@ -1,0 +1,55 @@
+"""Laws of the log of a job: how far it is, what was written, and what its workers say."""
+
+import logging
+
+import pytest
+from toy_jobs import make_files, run_job
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::seg4eo_xr.ContractWarning"),
+    pytest.mark.usefixtures("tiny_networks"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_files(tmp_path_factory.mktemp("log"))
+
+
+def told_by(caplog, name):
+    return [r.getMessage() for r in caplog.records if r.name == f"seg4eo_xr.{name}"]
+
+
+def test_a_job_tells_what_was_chosen_how_far_it_is_and_what_was_written(folder, tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG, logger="seg4eo_xr"):
+        result = run_job(folder, tmp_path / "map.zarr")
+    assert "on cpu in " in " ".join(told_by(caplog, "inference.predict"))
+    made = told_by(caplog, "jobs.tile_work")
+    assert len(made) == result.tiles
+    order = told_by(caplog, "jobs.order")
+    assert f"mapping into {tmp_path / 'map.zarr'}; tiles: {result.tiles}" in order
+    assert told_by(caplog, "jobs.tally")[-1].startswith(
+        f"tiles done: {result.tiles} of {result.tiles}"
+    )
+    assert any("map.zarr is finished after" in line for line in order)
+    assert f"wrote {tmp_path / 'map.zarr'}" in told_by(caplog, "staging")
+
+
+def test_a_long_job_tells_how_far_it_is_in_few_lines(folder, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="seg4eo_xr.jobs.tally"):
+        run_job(folder, tmp_path / "map.zarr")
+    assert sum("tiles done" in line for line in told_by(caplog, "jobs.tally")) <= 20
+
+
+def test_worker_processes_are_heard_where_somebody_listens(folder, tmp_path, caplog):
+    with caplog.at_level(logging.DEBUG, logger="seg4eo_xr"):
+        result = run_job(folder, tmp_path / "map.zarr", workers=1)
+    lines = [r for r in caplog.records if r.name == "seg4eo_xr.jobs.tile_work"]
+    assert len(lines) == result.tiles
+    assert all(r.worker.startswith("tcp://") for r in lines)
+
+
+def test_worker_processes_are_left_alone_where_nobody_listens(folder, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="seg4eo_xr"):
+        run_job(folder, tmp_path / "map.zarr", workers=1)
+    assert not [r for r in caplog.records if r.name.startswith("seg4eo_xr")]
