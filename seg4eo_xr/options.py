@@ -1,15 +1,13 @@
-"""Options as frozen dataclasses, single fields of which may be given by name."""
+"""What all options share: frozen dataclasses, and answers to names that do not exist."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-Options = TypeVar("Options")
+    from collections.abc import Iterable
 
 
 def suggestion(name: str, known: Iterable[str], mark: str = "") -> str:
@@ -51,19 +49,17 @@ def require_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:
         )
 
 
-def with_changes(options: Options, changes: Mapping[str, Any]) -> Options:
-    """Replace fields of a dataclass of options.
+class OptionSet:
+    """What dataclasses of options inherit: to a name that is no field, the nearest is suggested.
 
-    Raises
-    ------
-    TypeError
-        If there is no such field; the nearest is suggested.
+    That holds for a new set, as ``TrainConfig(epoch=3)``, and for `dataclasses.replace`.
     """
-    known = [field.name for field in fields(options)]  # type: ignore[arg-type]
-    for name in changes:
-        if name not in known:
-            raise TypeError(
-                f"unknown option {name!r}{suggestion(name, known) or '.'} Known: {', '.join(known)}"
-            )
-    changed: Options = replace(options, **changes)  # type: ignore[type-var]
-    return changed
+
+    def __new__(cls, *_values: Any, **named: Any) -> Self:
+        """Refuse names that are no field."""
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for name in named:
+            if name not in known:
+                near = suggestion(name, known) or "."
+                raise TypeError(f"unknown option {name!r}{near} Known: {', '.join(known)}")
+        return super().__new__(cls)

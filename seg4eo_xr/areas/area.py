@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from seg4eo_xr.areas.sample_table import (
 )
 from seg4eo_xr.areas.strata import Strata
 from seg4eo_xr.maps.store import class_layer
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.classes import ClassTable
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def estimate_areas(
     overall accuracy 0.778 ± 0.436; ± is the 95 % interval
     6 points in 2 strata
     """
-    options = with_changes(options or AreaOptions(), changes)
+    options = replace(options or AreaOptions(), **changes)
     table: Any = sample if hasattr(sample, "columns") else read_sample(sample)
     needed = ("id", "stratum", "reference") if prediction is not None else _NEEDED
     require_columns(table, needed, "the sample")
@@ -181,7 +181,7 @@ def areas_from_matrix(
     points = np.zeros((len(counts),) * 3, np.int64)
     place = np.arange(len(counts))
     points[place, place] = counts
-    return _checked(points, strata, classes, with_changes(options or AreaOptions(), changes))
+    return _checked(points, strata, classes, replace(options or AreaOptions(), **changes))
 
 
 def _strata(table: pd.DataFrame, strata: Strata | Mapping[int, float] | None) -> Strata:

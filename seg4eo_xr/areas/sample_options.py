@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from seg4eo_xr.notices import Seg4EOWarning
-from seg4eo_xr.options import require_choice
+from seg4eo_xr.options import OptionSet, require_choice
 
 Allocation = Literal["proportional", "equal", "optimal"]
 
@@ -18,7 +18,7 @@ class SampleWarning(Seg4EOWarning):
 
 
 @dataclass(frozen=True)
-class SampleOptions:
+class SampleOptions(OptionSet):
     """How many points a sample has, and how they are shared among the strata."""
 
     size: int | None = None
@@ -59,7 +59,7 @@ class SampleOptions:
 
 
 @dataclass(frozen=True)
-class AreaOptions:
+class AreaOptions(OptionSet):
     """How areas and accuracies are estimated from a sample."""
 
     level: float = 0.95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -17,7 +18,6 @@ from seg4eo_xr.areas.strata import Strata
 from seg4eo_xr.geometry.hashing import mixed, salt_of
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import missing_crs, require_same_grid
 from seg4eo_xr.scenes.pixel_areas import AREA_UNITS, PixelAreas
@@ -96,7 +96,7 @@ def draw_sample(
     >>> len(sample), sample.loc[sample["stratum"] == 1, "map"].unique().tolist()
     (60, [1])
     """
-    options = with_changes(options or SampleOptions(), changes)
+    options = replace(options or SampleOptions(), **changes)
     mapped, layer = map_and_strata(prediction, strata)
     names = classes if strata is None else None
     draws = _draw(mapped, layer, _most_points(options), options.seed)

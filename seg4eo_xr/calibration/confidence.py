@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -14,7 +15,6 @@ from seg4eo_xr.evaluation.matching import joined
 from seg4eo_xr.evaluation.points import read_points
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer, open_map
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import require_same_grid
 from seg4eo_xr.scenes.label_options import LabelOptions
@@ -78,7 +78,7 @@ def reliability(
     predicted = class_layer(dataset[["classes"]] if "classes" in dataset else dataset)
     remedy = "Give the two of one prediction"
     require_same_grid(predicted, stated, "the map", "its confidence", remedy=remedy)
-    options = with_changes(options or LabelOptions(), changes)
+    options = replace(options or LabelOptions(), **changes)
     reference = reference_layer(reference)
     if read_points(reference, options)[0] is not None:
         raise ValueError(

@@ -29,7 +29,6 @@ from seg4eo_xr.evaluation.tallies import (
 from seg4eo_xr.evaluation.zones import zones_of
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.labels import open_labels
 
@@ -106,7 +105,7 @@ def evaluate(
     predicted = class_layer(prediction)
     if not isinstance(options, EvaluateOptions):
         options = EvaluateOptions(**({} if options is None else vars(options)))
-    options = with_changes(options, changes)
+    options = replace(options, **changes)
     store = store_of(zones)
     if store is not None:
         zones, options = split_areas(store), replace(options, zone_column=SPLIT_COLUMN)

@@ -9,6 +9,7 @@ import numpy as np
 
 from seg4eo_xr.geometry.footprints import near
 from seg4eo_xr.geometry.shares import check_ratios, deal_units, share_out
+from seg4eo_xr.options import OptionSet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Split(Protocol):
         ...
 
 
-class _Shares:
+class _Shares(OptionSet):
     """What rules that deal by ratios have in common."""
 
     train_ratio: float
@@ -224,7 +225,7 @@ class SceneSplit(_Shares):
 
 
 @dataclass(frozen=True)
-class ColumnSplit:
+class ColumnSplit(OptionSet):
     """Take each patch's split from a column of the grid.
 
     Parameters

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seg4eo_xr.options import OptionSet
+
 
 @dataclass(frozen=True)
-class JobOptions:
+class JobOptions(OptionSet):
     """How a prediction runs as a job of independent tiles."""
 
     tile_size: int = 8192

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from seg4eo_xr.geometry.blending import TaperKind
 from seg4eo_xr.inference.layers import LayerName, ProbabilityType
-from seg4eo_xr.options import require_choice
+from seg4eo_xr.options import OptionSet, require_choice
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
@@ -15,7 +15,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(OptionSet):
     """How a scene is predicted."""
 
     patch_size: int | None = None

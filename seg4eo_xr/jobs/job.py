@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.inference.job_options import JobOptions
@@ -10,7 +10,6 @@ from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.jobs.order import JobOrder
 from seg4eo_xr.jobs.result import JobFailedError, JobResult
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.building import locate, remote_errors
 from seg4eo_xr.scenes.cubes import open_cube, scenes_of
 from seg4eo_xr.scenes.open import open_scene
@@ -208,5 +207,5 @@ def _with_changes(
     own = {field.name for field in fields(JobOptions)}
     for_job = {name: value for name, value in changes.items() if name in own}
     others = {name: value for name, value in changes.items() if name not in own}
-    chosen = with_changes(options or PredictOptions(), others)
-    return chosen, with_changes(job or JobOptions(), for_job)
+    chosen = replace(options or PredictOptions(), **others)
+    return chosen, replace(job or JobOptions(), **for_job)

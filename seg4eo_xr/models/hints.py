@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from seg4eo_xr.models.zoo import require_model
+from seg4eo_xr.options import OptionSet
 
 
 @dataclass(frozen=True)
-class CheckpointHints:
+class CheckpointHints(OptionSet):
     """What to know of a checkpoint of SemanticSeg4EO or of plain weights.
 
     Everything has a default: what the file says, and what its weights tell.

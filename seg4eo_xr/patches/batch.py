@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
 from seg4eo_xr.html import card_html, lines_html, table_html
 from seg4eo_xr.notices import Seg4EOWarning
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.agreement import as_class_table, require_alike
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
@@ -138,7 +137,7 @@ def extract_batch(
     FileExistsError, OSError
         As in `extract_patches`.
     """
-    options = with_changes(options or ExtractOptions(), changes)
+    options = replace(options or ExtractOptions(), **changes)
     target, rule, labels = locate(store), split or RandomSplit(), labels or LabelOptions()
     existing = store_to_extend(target, options)
     held = set() if existing is None else {scene["name"] for scene in existing.attrs["scenes"]}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
 from seg4eo_xr.notices import Seg4EOWarning
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.patches.agreement import as_class_table
 from seg4eo_xr.patches.building import (
     JOURNAL,
@@ -124,7 +124,7 @@ def extract_patches(
     OffsetWarning
         If some of the store's scenes seem to hold numbers raised by Sentinel-2's offset of 1000.
     """
-    options = with_changes(options or ExtractOptions(), changes)
+    options = replace(options or ExtractOptions(), **changes)
     target, rule = locate(store), split or RandomSplit()
     classes = as_class_table(classes)
     existing = store_to_extend(target, options)

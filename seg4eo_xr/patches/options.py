@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from seg4eo_xr.options import require_choice
+from seg4eo_xr.options import OptionSet, require_choice
 from seg4eo_xr.patches.assembly import Interpolation
 from seg4eo_xr.scenes.contract import NodataRule, NormalizationKind
 
@@ -13,7 +13,7 @@ Sampling = Literal["grid", "random", "balanced"]
 
 
 @dataclass(frozen=True)
-class ExtractOptions:
+class ExtractOptions(OptionSet):
     """How patches are cut and stored."""
 
     patch_size: int = 224

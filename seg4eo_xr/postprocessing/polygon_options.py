@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
+from seg4eo_xr.options import OptionSet
+
 # Sums of more pixels than that of a tile are not exact in float64.
 _LARGEST_TILE = 4096
 
 
 @dataclass(frozen=True)
-class PolygonOptions:
+class PolygonOptions(OptionSet):
     """How a map becomes polygons.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,7 +12,6 @@ from dask.delayed import delayed
 
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer, open_map
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.postprocessing.components import parts_of
 from seg4eo_xr.postprocessing.polygon_files import writer_for
 from seg4eo_xr.postprocessing.polygon_options import PolygonOptions
@@ -108,7 +108,7 @@ def to_polygons(
     >>> int(polygons["pixels"].min()) >= 20
     True
     """
-    options = with_changes(options or PolygonOptions(), changes)
+    options = replace(options or PolygonOptions(), **changes)
     codes, confidence = _layers(prediction)
     if output is None:
         import pandas as pd

@@ -97,9 +97,9 @@ def _grid_text(array: xr.DataArray) -> str:
 
 
 def crs_text(crs: Any) -> str:
-    """Short name of a CRS: its EPSG code where it has one, else its name."""
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code else str(crs.to_wkt()).split('"')[1]
+    """Name of a CRS, after its EPSG code where it has one: several definitions may share a code."""
+    code, name = crs.to_epsg(), crs.to_wkt().split('"')[1]
+    return f"EPSG:{code} ({name})" if code else name
 
 
 def require_degrees(bounds: Sequence[float], crs: Any, what: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from seg4eo_xr.notices import Seg4EOWarning
-from seg4eo_xr.options import require_choice
+from seg4eo_xr.options import OptionSet, require_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class LabelWarning(Seg4EOWarning):
 
 
 @dataclass(frozen=True)
-class LabelOptions:
+class LabelOptions(OptionSet):
     """How labels become class codes on a scene's pixels."""
 
     column: str | None = None

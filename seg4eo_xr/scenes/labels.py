@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.borders import ignore_borders
 from seg4eo_xr.scenes.burning import burn
 from seg4eo_xr.scenes.class_files import named_classes, read_classes
@@ -96,7 +95,7 @@ def open_labels(
     >>> 1 in sparse.values
     False
     """
-    options = with_changes(options or LabelOptions(), changes)
+    options = replace(options or LabelOptions(), **changes)
     what = f"labels {str(source)!r}" if isinstance(source, (str, Path)) else "the labels"
     if isinstance(classes, (str, Path)):
         classes = read_classes(classes)

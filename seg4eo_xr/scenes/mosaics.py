@@ -11,7 +11,6 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
@@ -86,7 +85,7 @@ def open_mosaic(
     """
     if not sources:
         raise ValueError("the list of scenes is empty; give at least one")
-    chosen = with_changes(options or SceneOptions(), changes)
+    chosen = replace(options or SceneOptions(), **changes)
     own_grids = replace(chosen, resolution=None)
     scenes = [open_scene(source, own_grids) for source in sources]
     scenes = [with_room_for_nodata(scene, chosen.nodata) for scene in scenes]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
-from seg4eo_xr.options import with_changes
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
@@ -91,7 +91,7 @@ def open_scene(
     >>> open_scene(scene, bands=["B04", "B08"], resolution=20).shape
     (2, 32, 48)
     """
-    chosen = with_changes(options or SceneOptions(), changes)
+    chosen = replace(options or SceneOptions(), **changes)
     if isinstance(source, (str, Path, xr.DataArray, xr.Dataset)):
         scene = one_grid([_opened(source, chosen)], chosen, like)[0]
     elif isinstance(source, Sequence):

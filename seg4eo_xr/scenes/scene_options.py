@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from seg4eo_xr.options import require_choice
+from seg4eo_xr.options import OptionSet, require_choice
 from seg4eo_xr.scenes.rasters import Chunks  # noqa: TC001  (the command line reads annotations)
 from seg4eo_xr.scenes.resampling import Resampling
 
 
 @dataclass(frozen=True)
-class SceneOptions:
+class SceneOptions(OptionSet):
     """How a scene is opened.
 
     Parameters

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from seg4eo_xr.options import require_choice, suggestion, with_changes
+from seg4eo_xr.options import OptionSet, require_choice, suggestion
 from seg4eo_xr.scenes.bands import with_band_attrs, with_nodata
 from seg4eo_xr.scenes.cubes import cube_of_dataset, stack_times
 from seg4eo_xr.scenes.harmonize import harmonize, stored_shift
@@ -29,7 +29,7 @@ Scaling = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
-class StacOptions:
+class StacOptions(OptionSet):
     """What of STAC items is opened, and how.
 
     Parameters
@@ -121,7 +121,7 @@ def open_stac(
         scaling.
     """
     load = _loader()
-    chosen = with_changes(options or StacOptions(), changes)
+    chosen = replace(options or StacOptions(), **changes)
     found = read_items(items)
     settings = _settings(found, chosen, like, geometry, patch_url)
     whole = _loaded(load, found, settings)

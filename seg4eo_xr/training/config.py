@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seg4eo_xr.models.zoo import ModelName, require_model
 from seg4eo_xr.notices import Seg4EOWarning
-from seg4eo_xr.options import require_choice
+from seg4eo_xr.options import OptionSet, require_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ class TrainingWarning(Seg4EOWarning):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(OptionSet):
     """Options of a training run; each has a default that suits a first try.
 
     Raises

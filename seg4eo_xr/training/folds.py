@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg4eo_xr.geometry.footprints import near
+from seg4eo_xr.options import OptionSet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ _VALIDATION_PARTS = 6
 
 
 @dataclass(frozen=True)
-class FoldOptions:
+class FoldOptions(OptionSet):
     """How patches are dealt to folds.
 
     Raises
