@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from seg4eo_xr.staging import commit, staging
@@ -29,6 +30,31 @@ def new_canvas(size: tuple[float, float], *, shown: bool) -> Figure:
     return figure
 
 
+def require_picture(path: str | PathLike[str]) -> None:
+    """Raise ValueError where matplotlib knows no format of a path's suffix."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        raise ValueError(
+            f"cannot write a picture as {path}: its name must end in one of "
+            f"{', '.join(f'.{suffix}' for suffix in sorted(known))}; .png is a good choice"
+        )
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break a text into lines between its words, which underscores part as blanks do.
+
+    Nothing is left out, so that different names stay different.
+
+    Examples
+    --------
+    >>> wrapped("broadleaved_evergreen_forest", 24).splitlines()
+    ['broadleaved_evergreen_', 'forest']
+    """
+    return fill(text.replace("_", "_ "), width).replace("_ ", "_")
+
+
 def write_figure(figure: Figure, path: str | PathLike[str]) -> Path:
     """Write a figure whole or not at all; what stands at `path` is replaced.
 
@@ -40,12 +66,7 @@ def write_figure(figure: Figure, path: str | PathLike[str]) -> Path:
         If matplotlib knows no format of that suffix.
     """
     path = Path(path)
-    known = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise ValueError(
-            f"cannot write a picture as {path}: its name must end in one of "
-            f"{', '.join(f'.{suffix}' for suffix in sorted(known))}; .png is a good choice"
-        )
+    require_picture(path)
     with staging(path, overwrite=True) as folder:
         unfinished = folder / f"picture{path.suffix}"
         figure.savefig(unfinished, dpi=_DOTS_PER_INCH)

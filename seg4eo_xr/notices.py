@@ -8,6 +8,17 @@ is a `Seg4EOWarning`, and ``warnings.filterwarnings("ignore", category=...)`` si
 
 from __future__ import annotations
 
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Listener = Callable[[str, "type[Seg4EOWarning]"], None]
+
+listeners: list[Listener] = []
+"""Called with the text and the category of each warning that `warn` gives."""
+
 
 class Seg4EOWarning(UserWarning):
     """Base of all warnings of this library.
@@ -20,3 +31,16 @@ class Seg4EOWarning(UserWarning):
     ...     warnings.filterwarnings("ignore", category=seg.LabelWarning)
     ...     warnings.warn("two of the features are invalid", seg.LabelWarning)
     """
+
+
+def warn(text: str, category: type[Seg4EOWarning], *, stacklevel: int = 1) -> None:
+    """Warn of what the work itself shows, on workers too, where only `listeners` are near a user.
+
+    Parameters
+    ----------
+    text, category, stacklevel
+        As `warnings.warn` takes them.
+    """
+    for listen in list(listeners):
+        listen(text, category)
+    warnings.warn(text, category, stacklevel=stacklevel + 1)

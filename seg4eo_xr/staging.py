@@ -81,11 +81,17 @@ def commit(finished: Path, path: Path) -> None:
     A file is replaced atomically. A folder that stands at `path` is moved into the staging folder
     first, so for a moment there is neither; never a mixture.
     """
+    replaced = None
     if finished.is_file():
         _fsync(finished)
     elif path.exists():
-        path.rename(finished.parent / "replaced")
-    finished.replace(path)
+        replaced = path.rename(finished.parent / "replaced")
+    try:
+        finished.replace(path)
+    except BaseException:
+        if replaced is not None:
+            replaced.rename(path)  # or it would go with the staging folder
+        raise
     if os.name == "posix":
         _fsync(path.parent)
     _LOGGER.info("wrote %s", path)

@@ -144,3 +144,37 @@ def test_an_accessor_shows_its_methods():
     assert told[0].startswith("Methods of a scene (band, y, x)")
     assert "  clip_scene       Crop the scene to polygons, lazily" in told
     assert "  sieve            Clear the map of" in repr(labels.to_dataset(name="classes").seg4eo)
+
+
+def test_each_array_offers_what_suits_it():
+    scene, labels = synthetic_sentinel2((32, 32))
+    kinds = {"scene": scene, "labels": labels, "plain": labels.drop_attrs()}
+    offered = {
+        kind: {name for name in dir(array.seg4eo) if not name.startswith("_")}
+        for kind, array in kinds.items()
+    }
+    assert offered["labels"] == {"class_counts", "explore", "plot"}
+    assert offered["plain"] - offered["scene"] == {"class_counts"}
+    assert "  predict" not in repr(labels.seg4eo)
+
+
+def test_labels_are_no_scene(tmp_path):
+    scene, labels = synthetic_sentinel2((32, 32))
+    model = untrained_checkpoint(scene, labels, patch_size=32)
+    for misuse in (
+        labels.seg4eo.band_statistics,
+        lambda: labels.seg4eo.harmonize(shift=0),
+        lambda: labels.seg4eo.extract_patches(labels, tmp_path / "patches.zarr"),
+        lambda: labels.seg4eo.predict(model),
+        lambda: labels.seg4eo.plan(model),
+        lambda: seg.open_scene(labels),
+    ):
+        with pytest.raises(ValueError, match=r"holds class codes, .* but a scene is wanted"):
+            misuse()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scene_is_no_labels():
+    scene, _ = synthetic_sentinel2((32, 32))
+    with pytest.raises(ValueError, match=r"labels are \(y, x\), got \('band', 'y', 'x'\)"):
+        scene.seg4eo.class_counts()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from seg4eo_xr.staging import commit, staging
@@ -64,3 +66,19 @@ def test_a_folder_without_leave_to_write_is_refused(tmp_path, monkeypatch):
         staging(tmp_path / "map.tif", overwrite=False),
     ):
         pass
+
+
+def test_a_folder_comes_back_where_another_cannot_take_its_place(tmp_path, monkeypatch):
+    target = tmp_path / "map.zarr"
+    target.mkdir()
+    (target / "old").touch()
+
+    def fail(*_):
+        raise OSError("no")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with staging(target, overwrite=True) as folder:
+        (folder / "store").mkdir()
+        with pytest.raises(OSError, match="no"):
+            commit(folder / "store", target)
+    assert [file.name for file in target.iterdir()] == ["old"]

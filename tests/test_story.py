@@ -81,12 +81,11 @@ def test_a_map_that_people_can_trust(tmp_path):
 
     # What there is of each class, with errors, from points that a person would judge.
     sample = seg.draw_sample(result, size=500, minimum=20, seed=1)
-    reference = labels.values[sample["row"], sample["col"]]
-    sample["reference"] = reference
+    sample["reference"] = reference = labels.values[sample["row"], sample["col"]]
     estimate = seg.estimate_areas(sample[reference != 255])
 
-    told = "\n\n".join(map(repr, (run, calibration, evaluation, stated, estimate)))
-    (folder / "story.txt").write_text(told + "\n")
+    told = [f"{one!r}\n" for one in (run, calibration, evaluation, stated, estimate)]
+    (folder / "story.txt").write_text("\n".join(told))
     for picture in ("calibration.png", "evaluation.png", "reliability.png"):
         assert (folder / picture).stat().st_size > 20_000
 

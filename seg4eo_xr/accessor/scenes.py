@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 AnyMap = xr.Dataset | xr.DataArray | str
 
+_OF_LABELS = frozenset({"class_counts", "explore", "plot"})
+_OF_LABELS_ALONE = frozenset({"class_counts"})
+
 
 @xr.register_dataarray_accessor("seg4eo")
 class SceneAccessor(Listing):
@@ -49,6 +52,17 @@ class SceneAccessor(Listing):
 
     def __init__(self, scene: xr.DataArray) -> None:
         self._scene = scene
+
+    def __dir__(self) -> list[str]:
+        """Names of what suits the array: labels have no bands, and bands are no classes."""
+        from seg4eo_xr.scenes.classes import holds_classes
+
+        names = set(super().__dir__())
+        if holds_classes(self._scene):
+            names = {name for name in names if name.startswith("_") or name in _OF_LABELS}
+        elif "band" in self._scene.dims:
+            names -= _OF_LABELS_ALONE
+        return sorted(names)
 
     def clip_scene(
         self, area: gpd.GeoDataFrame | str | Path, *, nodata: float | None = None

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.areas.sample_options import Allocation
 
-_HALVINGS = 200
-# Shares that differ by less are equal: floating point must not decide who gets the last point.
-_DIGITS = 9
+_DIGITS = 9  # floating point must not decide about a last point
+_LEAST = 1e-12
 
 
 def sample_size(weights: ArrayLike, accuracies: ArrayLike, standard_error: float) -> int:
@@ -50,12 +49,14 @@ def allocate(
     rule: Allocation = "proportional",
     minimum: int = 2,
 ) -> NDArray[np.int64]:
-    """Share out the points of a sample among strata.
+    """Share out the points of a sample among strata; one point more takes none from any.
 
     Points follow the rule as far as every stratum has the minimum and none more than its pixels:
     with ``proportional``, what Olofsson et al. 2014 recommend, who give rare classes 50 to 100
     points and share out the rest in proportion. ``optimal`` is Neyman's allocation, by weight ×
     √(accuracy (1 − accuracy)). https://doi.org/10.1016/j.rse.2014.02.015
+    Each point goes where the share is largest for the points that are there, plus a half: Webster's
+    method of divisors.
 
     Parameters
     ----------
@@ -100,11 +101,12 @@ def allocate(
             f"{floors.sum()}; raise size to that, or lower minimum"
         )
     shares = _shares(np.asarray(weights, np.float64), accuracies, rule)
-    exact = np.round(_filled(size, shares, floors, limits), _DIGITS)
-    counts = np.floor(exact).astype(np.int64)
-    # who has all pixels already is passed over
-    order = np.lexsort((counts - exact, counts >= limits))
-    counts[order[: size - counts.sum()]] += 1
+    # a share of nothing still takes what no other stratum has pixels for
+    shares = np.maximum(shares / shares.sum(), _LEAST)
+    counts = floors.copy()
+    for _ in range(size - int(floors.sum())):
+        claims = np.where(counts < limits, shares / (counts + 0.5), 0.0)
+        counts[np.argmax(claims)] += 1
     return counts
 
 
@@ -123,22 +125,3 @@ def _shares(
         # where no error is expected anywhere, nothing speaks for one stratum more than for another
         return shares if shares.any() else weights
     return weights
-
-
-def _filled(
-    size: int,
-    shares: NDArray[np.float64],
-    floors: NDArray[np.int64],
-    limits: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Find the multiple of the shares that, kept within the bounds, makes `size`."""
-    # a share of nothing still takes what no other stratum has pixels for
-    shares = np.maximum(shares / shares.sum(), 1e-12)
-    low, high = 0.0, float((limits / shares).max())
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if np.clip(middle * shares, floors, limits).sum() < size:
-            low = middle
-        else:
-            high = middle
-    return np.clip(high * shares, floors, limits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,10 @@ from seg4eo_xr.areas.sample_table import (
 )
 from seg4eo_xr.areas.strata import Strata
 from seg4eo_xr.maps.store import class_layer
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.coding import is_numbered
+from seg4eo_xr.scenes.matching import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +62,7 @@ def estimate_areas(
         Level of the intervals, finite population, points that nobody filled in.
     prediction
         Another map to judge by the same points, on any grid; the map that they were drawn from if
-        not given.
+        not given. Its classes are matched with those of the sample as in `evaluate`.
     strata
         Pixels of each stratum by its code, or `Strata`; those stored with the sample if not given.
     classes
@@ -93,12 +95,12 @@ def estimate_areas(
     overall accuracy 0.778 ± 0.436; ± is the 95 % interval
     6 points in 2 strata
     """
-    options = replace(options or AreaOptions(), **changes)
+    options = changed(options, AreaOptions, changes)
     table: Any = sample if hasattr(sample, "columns") else read_sample(sample)
     needed = ("id", "stratum", "reference") if prediction is not None else _NEEDED
     require_columns(table, needed, "the sample")
     sizes = _strata(table, strata)
-    classes, mapped = _mapped(table, prediction, classes)
+    classes, mapped = _mapped(table, prediction, classes or classes_of(table))
     reference = _filled(table, reference_codes(table, classes), options)
     kept = reference != UNFILLED
     stratum, mapped, reference = table["stratum"].to_numpy()[kept], mapped[kept], reference[kept]
@@ -181,7 +183,7 @@ def areas_from_matrix(
     points = np.zeros((len(counts),) * 3, np.int64)
     place = np.arange(len(counts))
     points[place, place] = counts
-    return _checked(points, strata, classes, replace(options or AreaOptions(), **changes))
+    return _checked(points, strata, classes, changed(options, AreaOptions, changes))
 
 
 def _strata(table: pd.DataFrame, strata: Strata | Mapping[int, float] | None) -> Strata:
@@ -193,9 +195,9 @@ def _strata(table: pd.DataFrame, strata: Strata | Mapping[int, float] | None) ->
 def _mapped(
     table: pd.DataFrame, prediction: Raster | None, classes: ClassTable | None
 ) -> tuple[ClassTable | None, NDArray[np.int64]]:
-    """Class that the map shows at each point, and the classes there are."""
+    """Class that the map shows at each point, and the classes there are, those given first."""
     if prediction is None:
-        return classes or classes_of(table), table["map"].to_numpy()
+        return classes, table["map"].to_numpy()
     if not hasattr(table, "geometry"):
         raise ValueError(
             "another map is judged where the points lie, but the sample has no geometry; read it "
@@ -208,7 +210,17 @@ def _mapped(
     names = [str(name) for name in placed["id"]]
     rows, cols = pixels_of_points(placed.set_index("id"), layer)
     codes[table.geometry.notna()] = values_at(layer, rows, cols, names, "map")
-    return classes or ClassTable.from_attrs(layer.attrs) or classes_of(table), codes
+    own = ClassTable.from_attrs(layer.attrs)
+    if own is None or classes is None:
+        return classes or own, codes
+    strange = sorted(set(codes.tolist()) - {*own.codes, UNFILLED})
+    if strange:
+        raise ValueError(
+            f"the map holds {first_of(strange)} where points lie, which are not among its classes "
+            f"{list(own.codes)}; give its class table the codes that it lacks"
+        )
+    both, moved = joined(classes, own, by_name=is_numbered(layer.attrs))
+    return both, np.array([moved.get(code, code) for code in codes.tolist()], np.int64)
 
 
 def _filled(

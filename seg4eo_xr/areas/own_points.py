@@ -12,12 +12,14 @@ from seg4eo_xr.areas.sample_table import (
     reference_codes,
     require_columns,
     sample_table,
+    words_of,
 )
 from seg4eo_xr.areas.sampling import map_and_strata, map_classes, strata_sizes
 from seg4eo_xr.geometry.hashing import pixel_numbers
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.grid import crs_text, grid_transform
+from seg4eo_xr.scenes.grid import crs_text
+from seg4eo_xr.scenes.shapes import points_in_pixels
 from seg4eo_xr.scenes.vectors import read_vector
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ def sample_of_points(
     >>> len(sample_of_points(plots, labels, column="cover"))
     2
     """
+    import pandas as pd
+
     features: Any = points if hasattr(points, "geometry") else read_vector(str(points))
     require_columns(features, (column,), "the table of points")
     mapped, layer = map_and_strata(prediction, strata)
@@ -94,7 +98,8 @@ def sample_of_points(
     own = classes if strata is None else None
     sizes = strata_sizes(mapped, layer, own or ClassTable.from_attrs(layer.attrs))
     sample = sample_table(mapped, sizes, table, pixel_numbers(rows, cols), (stratum, codes))
-    sample["id"], sample["reference"] = names, features[column].astype("string").array
+    words = [word or None for word in words_of(features[column])]
+    sample["id"], sample["reference"] = names, pd.array(words, dtype="string")
     reference_codes(sample, table)
     return sample
 
@@ -117,18 +122,15 @@ def pixels_of_points(
             f"a sample is made of points, but the table holds {', '.join(map(str, kinds))}; "
             "take points.representative_point()"
         )
-    placed = points.geometry.to_crs(mapped.rio.crs.to_wkt())
-    inverse = ~grid_transform(mapped, "the map")
-    cols = np.floor(inverse.a * placed.x.to_numpy() + inverse.c).astype(np.int64)
-    rows = np.floor(inverse.e * placed.y.to_numpy() + inverse.f).astype(np.int64)
-    inside = (rows >= 0) & (rows < mapped.sizes["y"]) & (cols >= 0) & (cols < mapped.sizes["x"])
+    row, col = points_in_pixels(points, mapped, "the map")
+    inside = (row >= 0) & (row < mapped.sizes["y"]) & (col >= 0) & (col < mapped.sizes["x"])
     if not inside.all():
         raise ValueError(
             f"{np.count_nonzero(~inside)} of {len(points)} points lie outside the map: "
             f"{first_of(points.index[~inside].tolist())}; the map spans {mapped.rio.bounds()} in "
             f"{crs_text(mapped.rio.crs)}. Check the CRS of the points, or leave these out"
         )
-    return rows, cols
+    return row.astype(np.int64), col.astype(np.int64)
 
 
 def values_at(

@@ -165,15 +165,21 @@ def read_sample(
     return sample if filled is None else _with_references(sample, filled)
 
 
-def _layer(path: str | PathLike[str], name: str) -> Any:
+def _layers(path: str | PathLike[str]) -> list[str]:
     import pyogrio
 
     try:
-        names = [str(layer) for layer, _ in pyogrio.list_layers(path)]
+        return [str(layer) for layer, _ in pyogrio.list_layers(path)]
     except pyogrio.errors.DataSourceError as error:
         raise OSError(
             f"cannot read {path}: {error}; a sample is a GeoPackage that write_sample wrote"
         ) from error
+
+
+def _layer(path: str | PathLike[str], name: str) -> Any:
+    import pyogrio
+
+    names = _layers(path)
     if name not in names:
         raise ValueError(
             f"{path} has no layer {name!r}, only {', '.join(names)}: it is no sample that "
@@ -215,7 +221,8 @@ def _with_references(sample: gpd.GeoDataFrame, filled: str | PathLike[str]) -> g
     if Path(filled).suffix.lower() == ".csv":
         table = pd.read_csv(filled, dtype=str, sep=None, engine="python")
     else:
-        table = read_vector(str(filled))
+        sample_file = Path(filled).suffix.lower() == ".gpkg" and _POINTS in _layers(filled)
+        table = read_vector(str(filled), layer=_POINTS if sample_file else None)
     require_columns(table, ("id", "reference"), str(filled))
     table = table.loc[table["reference"].notna(), ["id", "reference"]]
     _require_ids(table["id"], sample["id"], filled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ UNFILLED = -(2**31)
 """Stands for no reference class."""
 
 _NAMED = 5
+# Files and tables make real numbers of whole ones where a cell of their column is empty.
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 
 
 def sample_table(
@@ -140,8 +143,7 @@ def reference_codes(sample: pd.DataFrame, classes: ClassTable | None) -> NDArray
     if classes is not None:
         known |= {name.casefold(): code for name, code in classes.code_of.items()}
     codes, strange = np.full(len(sample), UNFILLED, np.int64), []
-    for place, entry in enumerate(sample["reference"].tolist()):
-        word = _word(entry)
+    for place, word in enumerate(words_of(sample["reference"])):
         if not word:
             continue
         code = known.get(word.casefold())
@@ -164,10 +166,16 @@ def reference_codes(sample: pd.DataFrame, classes: ClassTable | None) -> NDArray
     return codes
 
 
-def _word(entry: Any) -> str:
-    """Text of a cell of a table; whole numbers of floating point lose their point."""
-    if entry is None or entry != entry or str(entry) == "<NA>":
-        return ""
-    if isinstance(entry, float) and entry.is_integer():
-        return str(int(entry))
-    return str(entry).strip()
+def words_of(column: pd.Series) -> list[str]:
+    """Cells of a column as texts, empty where they are missing; whole numbers lose their point.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> words_of(pd.Series([2.0, None])), words_of(pd.Series([" forest", "1.0", pd.NA]))
+    (['2', ''], ['forest', '1', ''])
+    """
+    return [
+        "" if missing else _WHOLE.sub(r"\1", str(entry).strip())
+        for entry, missing in zip(column.tolist(), column.isna().tolist(), strict=True)
+    ]

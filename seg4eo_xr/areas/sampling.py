@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -18,8 +17,9 @@ from seg4eo_xr.areas.strata import Strata
 from seg4eo_xr.geometry.hashing import mixed, salt_of
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.grid import missing_crs, require_same_grid
+from seg4eo_xr.scenes.grid import require_crs, require_same_grid
 from seg4eo_xr.scenes.pixel_areas import AREA_UNITS, PixelAreas
 from seg4eo_xr.scenes.resampling import Grid
 
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
     Raster = xr.Dataset | xr.DataArray | str | PathLike[str]
 
-_SAME_GRID = "Warp the strata onto the map with open_labels(strata, like=map, warp=True)"
+_SAME_GRID = (
+    "Warp the strata onto the map with open_labels(strata, like=map, warp=True), or in a shell "
+    "with `rio warp STRATA.tif WARPED.tif --like MAP.tif`"
+)
 
 
 def draw_sample(
@@ -96,7 +99,7 @@ def draw_sample(
     >>> len(sample), sample.loc[sample["stratum"] == 1, "map"].unique().tolist()
     (60, [1])
     """
-    options = replace(options or SampleOptions(), **changes)
+    options = changed(options, SampleOptions, changes)
     mapped, layer = map_and_strata(prediction, strata)
     names = classes if strata is None else None
     draws = _draw(mapped, layer, _most_points(options), options.seed)
@@ -124,8 +127,7 @@ def map_and_strata(prediction: Raster, strata: Raster | None) -> tuple[xr.DataAr
     mapped = class_layer(prediction)
     layer = mapped if strata is None else class_layer(strata)
     for raster, what in ((mapped, "the map"), (layer, "the raster of strata")):
-        if raster.rio.crs is None:
-            raise ValueError(missing_crs(what))
+        require_crs(raster, what)
     require_same_grid(layer, mapped, "the strata", "the map", remedy=_SAME_GRID)
     return mapped, layer
 

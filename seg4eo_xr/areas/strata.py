@@ -64,7 +64,19 @@ class Strata:
 
     @classmethod
     def of_sizes(cls, sizes: Mapping[int, float], pixel_area: float | None = None) -> Strata:
-        """Make strata from the pixels of each code; `pixel_area` is that of one pixel in m²."""
+        """Make strata from the pixels of each code; `pixel_area` is that of one pixel in m².
+
+        Raises
+        ------
+        ValueError
+            If a code or a number of pixels is not whole.
+        """
+        strange = {code: size for code, size in sizes.items() if code % 1 or size % 1}
+        if strange:
+            raise ValueError(
+                f"strata holds the pixels of each code, whole numbers, got {strange}; of shares or "
+                "areas make pixels first"
+            )
         codes = tuple(sorted(int(code) for code in sizes))
         pixels = tuple(int(sizes[code]) for code in codes)
         areas = None if pixel_area is None else tuple(count * pixel_area for count in pixels)

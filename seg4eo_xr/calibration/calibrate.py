@@ -21,7 +21,7 @@ from seg4eo_xr.scenes.contract import normalize
 from seg4eo_xr.training.losses import IGNORE_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -44,6 +44,7 @@ def calibrate(
     output: str | Path | None = None,
     overwrite: bool = False,
     device: Device = "auto",
+    progress: bool = True,
 ) -> Calibration:
     """Fit a network's temperature, so that its confidence is the share of pixels that are right.
 
@@ -68,6 +69,8 @@ def calibrate(
         Whether `output` may exist.
     device
         Where to run the network.
+    progress
+        Show a bar where it takes longer than two seconds.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def calibrate(
     after: dict[str, TemperatureScores] = {}
     pixels: dict[str, int] = {}
     for name in splits:
-        found = labelled_logits(checkpoint, patches, name, device=device)
+        found = labelled_logits(checkpoint, patches, name, device=device, progress=progress)
         if name == split:
             temperature = fit_temperature(found)
         elif not len(found.labels):
@@ -152,6 +155,7 @@ def labelled_logits(
     *,
     device: Device = "auto",
     most: int = _LOGITS,
+    progress: bool = True,
 ) -> LabelledLogits:
     """Run a network over the patches of a split; keep its logits where the class is known.
 
@@ -168,6 +172,8 @@ def labelled_logits(
     most
         Numbers to keep, in expectation: of more, pixels are drawn alike, each patch by a seed of
         its own.
+    progress
+        Show a bar where it takes longer than two seconds.
 
     Raises
     ------
@@ -183,7 +189,11 @@ def labelled_logits(
         )
     share = most / (total * len(checkpoint.contract.classes))
     logits, labels = [], []
-    for first, answers, truth in _answers(checkpoint, patches, split, resolve_device(device)):
+    stream = PatchStream(patches, split, batch_size=_BATCH, shuffle=False)
+    batches = tqdm(
+        stream, desc=f"{split} patches", unit="batch", delay=DELAY_SECONDS, disable=not progress
+    )
+    for first, answers, truth in _answers(checkpoint, batches, resolve_device(device)):
         for offset, (answer, label) in enumerate(zip(answers, truth, strict=True)):
             known = label != IGNORE_INDEX
             if share < 1:
@@ -195,15 +205,12 @@ def labelled_logits(
 
 
 def _answers(
-    checkpoint: Checkpoint, patches: PatchStore, split: SplitName, device: str
+    checkpoint: Checkpoint, batches: Iterable[dict[str, torch.Tensor]], device: str
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
     """Yield number of the first patch, logits ``(n, class, y, x)`` and labels of each batch."""
     network = checkpoint.build().to(device).to(memory_format=torch.channels_last)
-    stream = PatchStream(patches, split, batch_size=_BATCH, shuffle=False)
     with torch.inference_mode():
-        for number, batch in enumerate(
-            tqdm(stream, desc=f"{split} patches", unit="batch", delay=DELAY_SECONDS)
-        ):
+        for number, batch in enumerate(batches):
             image = normalize(batch["image"].to(device), checkpoint.contract)
             answer = network(image.contiguous(memory_format=torch.channels_last)).float()
             if checkpoint.mode == "binary":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -11,14 +10,16 @@ import xarray as xr
 
 from seg4eo_xr.calibration.reliability import STEPS, Reliability, count_confidences
 from seg4eo_xr.evaluation.confusion import reference_layer
-from seg4eo_xr.evaluation.matching import joined
 from seg4eo_xr.evaluation.points import read_points
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer, open_map
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.grid import require_same_grid
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.matching import joined, require_common_names
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -59,8 +60,8 @@ def reliability(
     Raises
     ------
     ValueError
-        If the map has no confidence, the grids differ, the reference is made of points, or nothing
-        is left to compare.
+        If the map has no confidence, the grids differ, the reference is made of points, the map has
+        none of the names of a column, or nothing is left to compare.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
 
@@ -78,7 +79,7 @@ def reliability(
     predicted = class_layer(dataset[["classes"]] if "classes" in dataset else dataset)
     remedy = "Give the two of one prediction"
     require_same_grid(predicted, stated, "the map", "its confidence", remedy=remedy)
-    options = replace(options or LabelOptions(), **changes)
+    options = changed(options, LabelOptions, changes)
     reference = reference_layer(reference)
     if read_points(reference, options)[0] is not None:
         raise ValueError(
@@ -116,7 +117,10 @@ def _count(
 ) -> da.Array:
     """Sum of `count_confidences` over the blocks of the map, ``(2, STEPS + 1)``."""
     ours, theirs = (ClassTable.from_attrs(layer.attrs) for layer in (predicted, labels))
-    moved = {} if ours is None or theirs is None else joined(ours, theirs)[1]
+    by_name = is_numbered(labels.attrs)
+    if by_name and ours is None and theirs is not None:
+        require_common_names(None, theirs)
+    moved = {} if ours is None or theirs is None else joined(ours, theirs, by_name=by_name)[1]
     codes = da.asarray(predicted.data)
     others = [
         da.asarray(layer.data).rechunk(codes.chunks, method="tasks") for layer in (stated, labels)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from seg4eo_xr.cli.answers import of_report
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.outputs import require_writable
 from seg4eo_xr.scenes.label_options import LabelOptions
 
 
@@ -41,6 +42,7 @@ class Calibrate(Command):
         """Write the calibrated checkpoint, and print the figures before and after."""
         from seg4eo_xr.calibration.calibrate import calibrate
 
+        require_writable(report=self.report, figure=self.figure)
         found = calibrate(
             self.model,
             self.dataset_root,
@@ -48,6 +50,7 @@ class Calibrate(Command):
             output=self.output,
             overwrite=self.overwrite,
             device=self.device,
+            progress=progress,
         )
         if self.report is not None:
             found.to_json(self.report)
@@ -82,6 +85,7 @@ class CheckConfidence(Command):
         from seg4eo_xr.calibration.confidence import reliability
         from seg4eo_xr.progress import progress_bar
 
+        require_writable(report=self.output, figure=self.figure)
         with progress_bar("comparing", enabled=progress):
             found = reliability(
                 self.prediction, self.reference, self.labels, confidence=self.confidence

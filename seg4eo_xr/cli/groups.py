@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, get_origin
 
-from seg4eo_xr.cli.values import choices_of, members_of
+from seg4eo_xr.kinds import choices_of, members_of
 
 REQUIRED, OPTIONAL, RARE = "Required", "Options", "Rarely needed"
 
@@ -61,6 +62,9 @@ _METAVARS = {
     **dict.fromkeys(("scheduler",), "ADDRESS"),
     **dict.fromkeys(("date",), "DATE"),
 }
+Folder = Annotated[Path, "FOLDER"]
+"""Kind of an option that takes a folder, whatever its name."""
+
 _BY_KIND = (("Path", "FILE"), ("int", "N"), ("float", "NUMBER"), ("str", "NAME"))
 
 
@@ -77,6 +81,8 @@ def metavar(name: str, kind: Any) -> str:
     >>> metavar("patch_size", int), metavar("level", float)
     ('PIXELS', 'NUMBER')
     """
+    if get_origin(kind) is Annotated:
+        return str(kind.__metadata__[0])
     choices = choices_of(kind)
     if len(choices) > 1:
         return "{" + ",".join(choices) + "}" if sum(map(len, choices)) < _LONGEST else "NAME"

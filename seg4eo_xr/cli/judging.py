@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seg4eo_xr.cli.answers import of_report
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.outputs import map_writer, require_writable
 from seg4eo_xr.evaluation.evaluate_options import EvaluateOptions
 
 
@@ -38,6 +39,7 @@ class Evaluate(Command):
         from seg4eo_xr.evaluation.confusion import evaluate
         from seg4eo_xr.progress import progress_bar
 
+        require_writable(report=self.output, figure=self.figure)
         with progress_bar("comparing", enabled=progress):
             evaluation = evaluate(self.prediction, self.reference, self.labels, zones=self.zones)
         if self.output is not None:
@@ -62,7 +64,7 @@ class Change(Command):
     output: Path | None = None
     """Also write transition matrix and areas as JSON."""
     layer: Path | None = None
-    """Also write a map of what changed, as .tif: a code for each pair of classes."""
+    """Also write a map of what changed, a .tif or .zarr: a code for each pair of classes."""
     warp: bool = False
     """Warp the second map onto the first; otherwise another grid is an error."""
     overwrite: bool = False
@@ -71,13 +73,14 @@ class Change(Command):
     def run(self, *, progress: bool) -> Told:
         """Print the areas of each class and the largest transitions."""
         from seg4eo_xr.evaluation.change import change_layer, map_change
-        from seg4eo_xr.maps.cog import write_cog
         from seg4eo_xr.progress import progress_bar
 
+        require_writable(report=self.output)
         if self.layer is not None:
+            write = map_writer("--layer", self.layer)
             changed = change_layer(self.before, self.after, warp=self.warp)
             with progress_bar("writing", enabled=progress):
-                write_cog(changed.to_dataset(), self.layer, overwrite=self.overwrite)
+                write(changed.to_dataset(), self.layer, overwrite=self.overwrite)
         with progress_bar("comparing", enabled=progress):
             change = map_change(self.before, self.after, warp=self.warp)
         if self.output is not None:

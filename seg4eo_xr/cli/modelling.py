@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.groups import Folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Demo(Command):
     Takes two to five minutes on two cores. Example: seg4eo-xr demo --output seg4eo-xr-demo
     """
 
-    output: Path = Path("seg4eo-xr-demo")
+    output: Folder = Path("seg4eo-xr-demo")
     """Folder for the scene, the patches, the run, the map and the pictures."""
     seed: int = 0
     """Seed of the scene and of the training."""

@@ -11,7 +11,7 @@ from typing import Any, cast, get_type_hints
 from docstring_parser import parse_from_object
 
 from seg4eo_xr.cli.groups import GROUPS, OPTIONAL, RARE, REQUIRED
-from seg4eo_xr.cli.values import members_of
+from seg4eo_xr.kinds import members_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def build(command: type[Any], values: dict[str, Any]) -> Any:
 
 
 def _walk(owner: type[Any], group: str) -> Iterator[Option]:
-    kinds, texts = get_type_hints(owner), field_texts(owner)  # type: ignore[arg-type]
+    kinds, texts = get_type_hints(owner, include_extras=True), field_texts(owner)  # type: ignore[arg-type]
     special = {
         name: title for title, names in GROUPS.get(owner.__name__, {}).items() for name in names
     }

@@ -7,7 +7,7 @@ from textwrap import TextWrapper
 
 from seg4eo_xr.cli.directory import COMMANDS, STAGES
 from seg4eo_xr.cli.parser import BOLD, Parser, command_parser, page_width, paint, summary
-from seg4eo_xr.cli.values import choices_of
+from seg4eo_xr.kinds import choices_of
 
 _INDENT = 18
 _FIRST = "Segment satellite, aerial and drone imagery: cut patches, train, map, and judge the maps."

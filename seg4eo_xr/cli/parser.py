@@ -14,7 +14,8 @@ from typing import Any, NoReturn, TextIO, cast
 from seg4eo_xr.cli.command import Command, UsageError
 from seg4eo_xr.cli.groups import metavar
 from seg4eo_xr.cli.option import Option, options_of, plain
-from seg4eo_xr.cli.values import choices_of, from_words, is_list
+from seg4eo_xr.cli.values import from_words
+from seg4eo_xr.kinds import choices_of, is_list
 from seg4eo_xr.options import suggestion
 
 BOLD, RED = 1, 31
@@ -67,7 +68,7 @@ def command_parser(name: str, command: type[Command], parser: Parser | None = No
     parser.formatter_class = _Page
     groups = {title: parser.add_argument_group(title) for title in [one.group for one in options]}
     for option in options:
-        action = _add(groups[option.group], option)
+        action = _add(groups[option.group], option, stands_first=option.name == command.FIRST_WORD)
         parser.explained[option.name] = action, option.kind
     general = parser.add_argument_group(_GENERAL)
     general.add_argument("--config", metavar="FILE", help=_CONFIG_TEXT)
@@ -102,8 +103,6 @@ def split_words(
         Where an option or a value is unknown; the nearest is suggested.
     """
     options = {option.name: option for option in options_of(command)}
-    if command.FIRST_WORD and words and not words[0].startswith("-"):
-        words = [f"--{command.FIRST_WORD}", *words]
     found, strange = command_parser(name, command).parse_known_args(
         [_spelled(word) for word in words]
     )
@@ -177,7 +176,7 @@ def _broken(line: str, width: int) -> list[str]:
     return lines
 
 
-def _add(group: Any, option: Option) -> argparse.Action:
+def _add(group: Any, option: Option, *, stands_first: bool) -> argparse.Action:
     text = (option.text + _default_text(option)).replace("%", "%%")
     target = {"dest": option.name, "default": argparse.SUPPRESS}
     flag = f"--{option.name}"
@@ -190,6 +189,10 @@ def _add(group: Any, option: Option) -> argparse.Action:
     count: dict[str, Any] = {"nargs": "+" if option.required else "*"} if several else {}
     shown = metavar(option.name, option.kind)
     kind = "extend" if several else "store"
+    if stands_first:
+        group.add_argument(flag, help=argparse.SUPPRESS, **target)
+        added = group.add_argument(nargs="?", metavar=shown, help=text, **target)
+        return cast("argparse.Action", added)
     added = group.add_argument(flag, action=kind, metavar=shown, help=text, **count, **target)
     return cast("argparse.Action", added)
 

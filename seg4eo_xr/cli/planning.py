@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seg4eo_xr.cli.answers import of_report
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.outputs import require_writable
 from seg4eo_xr.cli.scene_input import SceneInput
 from seg4eo_xr.inference.job_options import JobOptions
 from seg4eo_xr.inference.options import PredictOptions
@@ -43,6 +44,7 @@ class Plan(Command):
         from seg4eo_xr.planning.planning import plan
         from seg4eo_xr.staging import write_report
 
+        require_writable(report=self.output)
         checkpoint = load_checkpoint(self.model, self.hints)
         planned = plan(
             self.source.open(checkpoint.contract.nodata),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seg4eo_xr.cli.answers import of_job
 from seg4eo_xr.cli.command import Command, PartlyFailedError, Told
+from seg4eo_xr.cli.outputs import require_writable
 from seg4eo_xr.cli.scene_input import SeriesInput
 from seg4eo_xr.inference.job_options import JobOptions
 from seg4eo_xr.inference.layers import LayerName
@@ -57,6 +58,7 @@ class Predict(Command):
         """Write the map, and tell what it holds and where it is."""
         from seg4eo_xr.jobs.result import JobFailedError
 
+        require_writable(report=self.report)
         try:
             if self.source.series:
                 return self._series(progress=progress)
@@ -67,8 +69,11 @@ class Predict(Command):
 
     def _scene(self, *, progress: bool) -> Told:
         from seg4eo_xr.jobs.job import predict_to_zarr
+        from seg4eo_xr.jobs.run_folder import require_apart
+        from seg4eo_xr.patches.building import locate
 
         checkpoint, how = self._how(progress=progress)
+        require_apart([locate(self.output)], self.source.input)
         scene = self.source.open(checkpoint.contract.nodata)
         result = predict_to_zarr(scene, checkpoint, self.output, **how)
         if self.report is not None:
@@ -103,8 +108,10 @@ class Predict(Command):
 
     def _layers(self) -> tuple[LayerName, ...]:
         """Layers to store: a GeoTIFF holds one, so its default is the classes alone."""
+        from seg4eo_xr.patches.building import locate
+
         chosen = self.windows.layers
-        if chosen == PredictOptions.layers and not self.output.endswith(".zarr"):
+        if chosen == PredictOptions.layers and locate(self.output).suffix != ".zarr":
             chosen = ("classes",)
         more: dict[LayerName, bool] = {
             "confidence": self.save_confidence,

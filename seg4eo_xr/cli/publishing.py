@@ -7,6 +7,8 @@ from pathlib import Path
 
 from seg4eo_xr.cli.answers import of_path
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.groups import Folder
+from seg4eo_xr.cli.outputs import require_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class Publish(Command):
 
     map: str
     """The map: a Zarr store or a GeoTIFF."""
-    output: Path
+    output: Folder
     """The folder to make."""
     tile_size: int = 16384
     """Side of a file in pixels."""
@@ -64,6 +66,7 @@ class Statistics(Command):
         from seg4eo_xr.maps.survey import map_statistics
         from seg4eo_xr.progress import progress_bar
 
+        require_writable(report=self.output)
         with progress_bar("counting", enabled=progress):
             statistics = map_statistics(self.map)
         if self.output is not None:

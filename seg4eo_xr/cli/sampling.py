@@ -8,6 +8,7 @@ from pathlib import Path
 from seg4eo_xr.areas.sample_options import AreaOptions, SampleOptions
 from seg4eo_xr.cli.answers import of_report
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.outputs import require_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ class Areas(Command):
         from seg4eo_xr.cli.extracting import class_table
         from seg4eo_xr.progress import progress_bar
 
+        require_writable(report=self.output)
         classes, judged = class_table(self.classes), self.prediction
         if self.column is None:
             if self.strata is not None:

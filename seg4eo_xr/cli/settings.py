@@ -49,6 +49,11 @@ def read_settings(path: str, command: type[Command]) -> dict[str, Any]:
     values = {}
     for key, value in found.items():
         name = key.replace("-", "_")
+        if isinstance(value, dict) and name not in options:
+            raise UsageError(
+                f"--config {path}: [{key}] is a table, but options stand by themselves; leave its "
+                "heading out"
+            )
         if name not in options:
             raise UsageError(_unknown(path, key, options))
         if name in values:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from seg4eo_xr.cli.answers import of_path, of_store
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.groups import Folder
 from seg4eo_xr.geometry.splits import SplitName
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.scenes.contract import NormalizationKind
@@ -126,7 +127,7 @@ class Export(Command):
 
     dataset_root: str
     """The patch store."""
-    output: Path
+    output: Folder
     """The folder to make."""
     splits: tuple[SplitName, ...] | None = None
     """The splits to write; all if not given."""

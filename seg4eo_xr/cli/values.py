@@ -2,82 +2,17 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
+from seg4eo_xr.kinds import accepted, choices_of, members_of
 from seg4eo_xr.options import suggestion
 
 UNSET = "none"
 """Says of an option that may be left out that it is, where its default is something else."""
-
-_NAMES = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    Path: "a path",
-    str: "text",
-}
-_PLURALS = {int: "whole numbers", float: "numbers", Path: "paths", str: "words"}
-
-
-def members_of(kind: Any) -> tuple[Any, ...]:
-    """Alternatives of a type, text last since every word is text.
-
-    Examples
-    --------
-    >>> members_of(str | int | None)
-    (<class 'int'>, <class 'NoneType'>, <class 'str'>)
-    """
-    if get_origin(kind) is Annotated:
-        return members_of(get_args(kind)[0])
-    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    return tuple(sorted(parts, key=lambda part: part is str))
-
-
-def is_list(kind: Any) -> bool:
-    """Whether an option takes several words."""
-    return any(get_origin(part) in (tuple, dict, Mapping) for part in members_of(kind))
-
-
-def choices_of(kind: Any) -> tuple[str, ...]:
-    """Words that a type names, of its items where it is a list."""
-    found: list[str] = []
-    for part in members_of(kind):
-        if get_origin(part) is Literal:
-            found += [str(word) for word in get_args(part)]
-        elif get_origin(part) is tuple:
-            found += choices_of(get_args(part)[0])
-    return tuple(found)
-
-
-def accepted(kind: Any) -> str:
-    """Say what a type accepts.
-
-    Examples
-    --------
-    >>> accepted(int | Literal["auto"])
-    'a whole number or auto'
-    >>> accepted(tuple[float, ...])
-    'numbers'
-    """
-    told = []
-    for part in members_of(kind):
-        choices = choices_of(part)
-        if get_origin(part) is tuple:
-            item = get_args(part)[0]
-            plural = [_PLURALS[one] for one in members_of(item) if one in _PLURALS]
-            told.append(" or ".join(plural) or f"one or several of {', '.join(choices)}")
-        elif get_origin(part) in (dict, Mapping):
-            told.append(f"names, each with {_NAMES[get_args(part)[1]]}")
-        elif choices:
-            told.append(f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0])
-        elif part is not type(None):
-            told.append(_NAMES[part])
-    return " or ".join(told)
 
 
 def from_words(words: list[str], kind: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seg4eo_xr.cli.answers import of_path
 from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.outputs import map_writer
 from seg4eo_xr.postprocessing.polygon_options import PolygonOptions
 
 
@@ -56,18 +57,20 @@ class Postprocess(Command):
 
     def run(self, *, progress: bool) -> Told:
         """Write the map and say where it is."""
-        from seg4eo_xr.maps.cog import write_cog
-        from seg4eo_xr.maps.store import open_map, write_zarr
+        from seg4eo_xr.maps.store import open_map
         from seg4eo_xr.postprocessing.filters import majority_filter, sieve
         from seg4eo_xr.progress import progress_bar
 
-        if self.output.suffix not in (".tif", ".tiff", ".zarr"):
-            raise ValueError(f"--output must end in .tif, .tiff or .zarr, got {self.output}")
+        write = map_writer("--output", self.output)
+        if self.majority == self.sieve == 1:
+            raise ValueError(
+                "nothing is asked for, and the map would stay as it is; give --majority, as 3, or "
+                "--sieve, as 25"
+            )
         result = open_map(self.prediction)
         if self.majority != 1:
             result = majority_filter(result, self.majority)
         if self.sieve != 1:
             result = sieve(result, self.sieve)
-        write = write_zarr if self.output.suffix == ".zarr" else write_cog
         with progress_bar("post-processing", enabled=progress):
             return of_path(write(result, self.output, overwrite=self.overwrite))

@@ -9,15 +9,16 @@ import dask.array as da
 import numpy as np
 from dask.delayed import delayed
 
-from seg4eo_xr.evaluation.matching import joined
 from seg4eo_xr.evaluation.transitions import MapChange
 from seg4eo_xr.maps.counting import class_indices, count_pixels
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.grid import cut_to, grid_difference, require_same_grid
+from seg4eo_xr.scenes.coding import is_numbered
+from seg4eo_xr.scenes.grid import cut_to, grid_difference, require_crs, require_same_grid
+from seg4eo_xr.scenes.matching import joined
 from seg4eo_xr.scenes.pixel_areas import PixelAreas
-from seg4eo_xr.scenes.resampling import Grid, resample
+from seg4eo_xr.scenes.resampling import Grid, require_cover, resample
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -31,6 +32,10 @@ _ROWS = 128
 _MOST_CODED = 16
 """Classes whose transitions a byte can tell apart, nodata besides."""
 _UNCHANGED = "#d9d9d9"
+_NODATA = (
+    "say what stands for nodata outside of it with after['classes'].rio.write_nodata(...), or cut "
+    "the first map to it"
+)
 _WARP = "Warp the second map onto the first with warp=True (--warp)"
 
 
@@ -101,7 +106,8 @@ def map_change(before: Map, after: Map, *, warp: bool = False) -> MapChange:
     Raises
     ------
     ValueError
-        If the grids differ, a code is not in its map's class table, or no pixel is left.
+        If a map has no CRS, the grids differ, a code is not in its map's class table, no pixel is
+        left, or a second map without nodata is warped and does not cover the first.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
 
@@ -199,21 +205,30 @@ def _transitions(count: int) -> list[tuple[int, int]]:
 
 
 def _pair_of(before: Map, after: Map, *, warp: bool) -> _Pair:
-    first = class_layer(before)
-    second = cut_to(class_layer(after), first)
+    first, second = class_layer(before), class_layer(after)
+    require_crs(first, "the first map")
+    require_crs(second, "the second map")
+    second = cut_to(second, first)
     if warp and grid_difference(first, second):
-        second = resample(second.rio.write_nodata(nodata_of(second)), Grid.of(first))
+        second = _warped(second, Grid.of(first))
     layers = first, second
     require_same_grid(*layers, "the first map", "the second map", remedy=_WARP)
     nodata = _whole(nodata_of(layers[0])), _whole(nodata_of(layers[1]))
     tables = _table_of(layers[0], nodata[0]), _table_of(layers[1], nodata[1])
-    classes, codes = joined(*tables)
+    classes, codes = joined(*tables, by_name=any(is_numbered(layer.attrs) for layer in layers))
     position = {code: index for index, code in enumerate(classes.codes)}
     places = (
         np.array([*(position[code] for code in tables[0].codes), len(classes)]),
         np.array([*(position[codes[code]] for code in tables[1].codes), len(classes)]),
     )
     return _Pair(layers, tables, places, nodata, classes)
+
+
+def _warped(second: xr.DataArray, grid: Grid) -> xr.DataArray:
+    nodata = nodata_of(second)
+    if nodata is None:
+        require_cover(Grid.of(second), grid, "the second map", remedy=_NODATA)
+    return resample(second.rio.write_nodata(nodata), grid)
 
 
 def _whole(nodata: float | None) -> int | None:

@@ -13,7 +13,6 @@ from dask.delayed import delayed
 
 from seg4eo_xr.evaluation.boundaries import BorderScores
 from seg4eo_xr.evaluation.evaluate_options import EvaluateOptions
-from seg4eo_xr.evaluation.matching import joined
 from seg4eo_xr.evaluation.pairs import PairCounts
 from seg4eo_xr.evaluation.points import read_points, tally_points
 from seg4eo_xr.evaluation.result import Evaluation
@@ -29,11 +28,14 @@ from seg4eo_xr.evaluation.tallies import (
 from seg4eo_xr.evaluation.zones import zones_of
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.matching import joined, require_common_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     import geopandas as gpd
@@ -85,14 +87,16 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the grids differ, a code is not among the classes, or nothing is left to compare.
+        If the grids differ, a code is not among the classes, the map has none of the names of a
+        column, or nothing is left to compare.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
 
     Notes
     -----
-    Classes are matched by name where all names of one table are in the other, or the tables share a
-    telling name; else by code.
+    Classes are matched by name, in capitals or not, where all names of one table are in the other,
+    or the tables share a telling name; else by code, which a column of names does not have: where
+    the map knows none of its names, that is an error.
 
     Examples
     --------
@@ -105,7 +109,12 @@ def evaluate(
     predicted = class_layer(prediction)
     if not isinstance(options, EvaluateOptions):
         options = EvaluateOptions(**({} if options is None else vars(options)))
-    options = replace(options, **changes)
+    options = changed(options, EvaluateOptions, changes)
+    if zones is None and options.zone_column is not None:
+        raise ValueError(
+            f"zone_column (--zone_column) is {options.zone_column!r}, but there are no zones; give "
+            "them with zones= (--zones)"
+        )
     store = store_of(zones)
     if store is not None:
         zones, options = split_areas(store), replace(options, zone_column=SPLIT_COLUMN)
@@ -120,11 +129,12 @@ def evaluate(
     if points is None:
         labels = open_labels(reference, like=predicted, options=options)
         tally = merge_tallies(tally_blocks(predicted, labels, counting).compute().ravel())
-        told, labelled = None, ClassTable.from_attrs(labels.attrs)
+        told, attrs = None, labels.attrs
     else:
-        tally, told, labelled = tally_points(points, predicted, what, options, counting)
-    named = ClassTable.from_attrs(predicted.attrs)
-    table, moved = _common_table(tally[WHOLE], classes or named, labelled, strict=bool(classes))
+        tally, told, coding = tally_points(points, predicted, what, options, counting)
+        attrs = coding.to_attrs()
+    named = classes or ClassTable.from_attrs(predicted.attrs)
+    table, moved = _common_table(tally[WHOLE], named, attrs, strict=bool(classes))
     matrices = {
         part: counts.relabelled(moved).matrix(table.codes) for part, counts in tally.items()
     }
@@ -146,10 +156,13 @@ def reference_layer(reference: Any) -> Any:
 
 
 def _common_table(
-    counts: PairCounts, named: ClassTable | None, labelled: ClassTable | None, *, strict: bool
+    counts: PairCounts, named: ClassTable | None, attrs: Mapping[Any, Any], *, strict: bool
 ) -> tuple[ClassTable, dict[int, int]]:
     """Classes to report, and the codes among them of the reference's codes."""
+    labelled, by_name = ClassTable.from_attrs(attrs), is_numbered(attrs)
     if named is None:
+        if labelled is not None and by_name:
+            require_common_names(None, labelled)
         occurring = [*counts.prediction.tolist()]
         if labelled is None:
             occurring += counts.reference.tolist()
@@ -162,7 +175,7 @@ def _common_table(
         return (labelled if table is None else joined(labelled, table)[0]), {}
     if labelled is None:
         return named, {}
-    table, moved = joined(named, labelled)
+    table, moved = joined(named, labelled, by_name=by_name)
     return (named if strict else table), moved
 
 

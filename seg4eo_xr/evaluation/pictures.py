@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.canvas import new_canvas
-from seg4eo_xr.training.pictures import classes_size, fill_classes, short
+from seg4eo_xr.canvas import new_canvas, wrapped
+from seg4eo_xr.training.pictures import NAME_WIDTH, classes_size, fill_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def _panels(result: Evaluation) -> list[tuple[str, list[str], dict[str, list[flo
             "mean IoU": [zone.miou for _, zone in drawn],
             "accuracy": [zone.accuracy for _, zone in drawn],
         }
-        panels.append((told, [short(name) for name, _ in drawn], scores))
+        panels.append((told, [wrapped(name, NAME_WIDTH) for name, _ in drawn], scores))
     if result.borders:
         found = result.borders.values()
         scores = {

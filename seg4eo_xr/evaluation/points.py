@@ -12,15 +12,15 @@ import numpy as np
 from seg4eo_xr.evaluation.pairs import count_block
 from seg4eo_xr.evaluation.tallies import WHOLE, Counting, Tally
 from seg4eo_xr.scenes.coding import code_features
-from seg4eo_xr.scenes.grid import grid_transform
-from seg4eo_xr.scenes.shapes import drawable
-from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, read_vector
+from seg4eo_xr.scenes.shapes import drawable, points_in_pixels
+from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, read_vector, stated_geometry
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
     from seg4eo_xr.scenes.classes import ClassTable
+    from seg4eo_xr.scenes.coding import Coding
     from seg4eo_xr.scenes.label_options import LabelOptions
 
 _POINTS = {"Point", "MultiPoint"}
@@ -92,7 +92,8 @@ def read_points(
         path, what = Path(str(reference)), f"labels {str(reference)!r}"
         if path.suffix.lower() not in VECTOR_SUFFIXES:
             return None, what
-        if not _begins_with_points(path, options.layer):
+        stated = stated_geometry(path, layer=options.layer)
+        if stated is not None and stated not in _POINTS:
             return None, what
         features = read_vector(path, layer=options.layer)
     if not hasattr(features, "geom_type"):
@@ -108,12 +109,6 @@ def read_points(
     return features.explode(index_parts=False, ignore_index=True), what
 
 
-def _begins_with_points(path: Path, layer: str | None) -> bool:
-    """Whether the first geometry of a file is a point: a large file is not read for that."""
-    kinds = read_vector(path, layer=layer, rows=1).geom_type.dropna()
-    return bool(len(kinds)) and kinds.iloc[0] in _POINTS
-
-
 def tally_points(
     points: gpd.GeoDataFrame,
     predicted: xr.DataArray,
@@ -121,7 +116,7 @@ def tally_points(
     options: LabelOptions,
     counting: Counting,
     classes: ClassTable | None = None,
-) -> tuple[Tally, PointCounts, ClassTable]:
+) -> tuple[Tally, PointCounts, Coding]:
     """Compare points with the pixels under them.
 
     Parameters
@@ -145,26 +140,30 @@ def tally_points(
         In all and by zone.
     PointCounts
         How many points were compared, and how many were not, and why.
-    ClassTable
+    Coding
         The classes of the points.
 
     Raises
     ------
     ValueError
-        If no column is named, widths of borders are given, or there is no point or no CRS.
+        If no column is named, options are given that mean nothing for points, or there is no point
+        or no CRS.
     """
     if options.column is None:
         raise ValueError(
             f"{what} are points: name the column that holds their class with column= (--column)"
         )
-    if counting.widths:
+    asked = {"border_widths": counting.widths, "ignore_border": options.ignore_border}
+    asked |= {"warp": options.warp, "all_touched": options.all_touched}
+    strange = [f"{name} (--{name})" for name, value in asked.items() if value]
+    if strange:
         raise ValueError(
-            f"{what} are points, but border_widths (--border_widths) needs a reference that says "
-            "where borders are: polygons or a raster"
+            f"{what} are points, but {', '.join(strange)} need polygons or a raster as reference; "
+            "leave them away"
         )
     drawn = drawable(points, what)
     coding = code_features(drawn, what, options, classes)
-    row, column = _in_pixels(drawn, predicted)
+    row, column = points_in_pixels(drawn, predicted, "the map")
     inside = (row >= 0) & (row < predicted.shape[0]) & (column >= 0) & (column < predicted.shape[1])
     labels, row, column = coding.codes[inside], row[inside], column[inside]
     pixels = _pixels_at(predicted, row.astype(np.int64), column.astype(np.int64))
@@ -181,16 +180,7 @@ def tally_points(
         nodata=int((labelled & ~seen).sum()),
         unlabelled=int((~labelled).sum()),
     )
-    return tally, told, coding.classes
-
-
-def _in_pixels(points: gpd.GeoDataFrame, predicted: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of points, real numbers; NaN beyond what the map's CRS knows."""
-    moved = points.geometry.to_crs(predicted.rio.crs)
-    transform = grid_transform(predicted, "the map")
-    row = (moved.y.to_numpy() - transform.f) / transform.e
-    column = (moved.x.to_numpy() - transform.c) / transform.a
-    return row, column
+    return tally, told, coding
 
 
 def _pixels_at(predicted: xr.DataArray, row: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -37,6 +37,24 @@ class Split(Protocol):
         ...
 
 
+def as_rule(split: Split | None) -> Split:
+    """Rule that was given, `RandomSplit` if none was.
+
+    Raises
+    ------
+    TypeError
+        If it is no rule.
+    """
+    if split is None:
+        return RandomSplit()
+    if isinstance(split, type) or not hasattr(split, "assign"):
+        raise TypeError(
+            "split must be a rule, as RandomSplit(), SpatialSplit(block=2560), SceneSplit() or "
+            f"ColumnSplit('split'), got {split!r}"
+        )
+    return split
+
+
 class _Shares(OptionSet):
     """What rules that deal by ratios have in common."""
 
@@ -63,8 +81,12 @@ class RandomSplit(_Shares):
 
     Parameters
     ----------
-    train_ratio, val_ratio, test_ratio
-        Shares of the patches; they sum to 1.
+    train_ratio
+        Share of the patches that a network learns from; the three shares sum to 1.
+    val_ratio
+        Share that tells which epoch is the best.
+    test_ratio
+        Share that scores the network in the end.
     random_seed
         Seed of the shuffle, at least 0.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
 
-from seg4eo_xr.notices import Seg4EOWarning
+from seg4eo_xr.notices import Seg4EOWarning, warn
 from seg4eo_xr.running import active_client
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def _halve(token: str, size: int, device: str) -> None:
         _fitting[token] = min(_fitting.get(token, size), (size + 1) // 2)
     if device == "cuda":
         torch.cuda.empty_cache()
-    warnings.warn(
+    warn(
         f"a batch of {size} windows does not fit into the memory of {device!r}; from here on "
         f"batches are of {_fitting[token]}: set batch_size={_fitting[token]} (--batch_size) for "
         "the same bits in every run",

@@ -25,6 +25,7 @@ from seg4eo_xr.inference.precision import resolve_precision
 from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.notices import Seg4EOWarning
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.conform import conform
 from seg4eo_xr.scenes.cubes import open_cube
 from seg4eo_xr.scenes.grid import grid_transform
@@ -96,7 +97,7 @@ def predict(
     >>> prediction["confidence"].chunks is not None, list(prediction)
     (True, ['classes', 'confidence'])
     """
-    options = replace(options or PredictOptions(), **changes)
+    options = changed(options, PredictOptions, changes)
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(model)
     has_dates = isinstance(scene, xr.DataArray) and "time" in scene.dims
     scene = conform(open_cube(scene) if has_dates else open_scene(scene), checkpoint.contract)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
+from distributed.client import ClosedClientError
+from distributed.comm.core import CommClosedError
 
 from seg4eo_xr.running import active_client
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seg4eo_xr.inference.job_options import JobOptions
+
+GONE = (CommClosedError, ClosedClientError)
+"""What dask's client raises where the scheduler is gone, which another error tells of."""
 
 _HOST = "127.0.0.1"
 # Threads of a worker hand tiles to the threads that compute; two, so that tiles can overlap.
@@ -150,7 +155,7 @@ def _environment(number: int, gpus: int) -> dict[str, str]:
 
 
 def require_same_package(client: Client) -> None:
-    """Check that every worker has this package and torch, of the versions that are here.
+    """Check that scheduler and workers have this package and torch, of the versions that are here.
 
     Raises
     ------
@@ -159,14 +164,17 @@ def require_same_package(client: Client) -> None:
     """
     probe = _version_probe()
     ours = probe()
-    for worker, theirs in client.run(probe).items():
+    found_on = {f"worker {worker}": theirs for worker, theirs in client.run(probe).items()}
+    # It opens the tasks that pass through it.
+    found_on["the scheduler"] = client.run_on_scheduler(probe)  # type: ignore[no-untyped-call]
+    for place, theirs in found_on.items():
         wrong = [name for name in ours if theirs[name] != ours[name]]
         if wrong:
             found = ", ".join(f"{name} {theirs[name] or 'not installed'}" for name in wrong)
             wanted = " ".join(f"{name}=={ours[name]}" for name in wrong)
             raise ImportError(
-                f"worker {worker} has {found}, and this machine has {wanted}; every worker of a "
-                f"job needs the same: install {wanted} there"
+                f"{place} has {found}, and this machine has {wanted}; the scheduler and every "
+                f"worker of a job need the same: install {wanted} there"
             )
 
 

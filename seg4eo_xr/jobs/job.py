@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import xarray as xr
 
 from seg4eo_xr.inference.job_options import JobOptions
 from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.jobs.order import JobOrder
 from seg4eo_xr.jobs.result import JobFailedError, JobResult
+from seg4eo_xr.jobs.run_folder import require_apart
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
+from seg4eo_xr.options import changed
 from seg4eo_xr.patches.building import locate, remote_errors
+from seg4eo_xr.scenes.conform import conform
 from seg4eo_xr.scenes.cubes import open_cube, scenes_of
 from seg4eo_xr.scenes.open import open_scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    import xarray as xr
     from upath import UPath
 
     from seg4eo_xr.scenes.cubes import CubeSource
@@ -104,8 +108,10 @@ def predict_to_zarr(
     with remote_errors(target):
         order.require_place(target)
         opened = open_scene(scene)
+        require_apart(order.files(target), _paths_of(scene))
+        conformed = conform(opened, order.checkpoint.contract)
         with order.workers() as cluster:
-            return order.make(opened, target, cluster)
+            return order.make(conformed, target, cluster)
 
 
 def predict_series(
@@ -168,12 +174,15 @@ def predict_series(
     with remote_errors(whole):
         dates = scenes if isinstance(scenes, dict) else scenes_of(open_cube(scenes))
         targets = {date: _dated(whole, date) for date in dates}
-        for target in targets.values():
+        for date, target in targets.items():
             order.require_place(target)
+            require_apart(order.files(target), _paths_of(dates[date]))
+        contract = order.checkpoint.contract
+        conformed = {date: conform(open_scene(scene), contract) for date, scene in dates.items()}
         with order.workers() as cluster:
             for date, target in targets.items():
                 try:
-                    results[date] = order.make(open_scene(dates[date]), target, cluster, date)
+                    results[date] = order.make(conformed[date], target, cluster, date)
                 except JobFailedError as error:
                     failures[date] = error
     if failures:
@@ -197,6 +206,15 @@ def _dates_failed(failures: Mapping[str, JobFailedError], dates: int) -> JobFail
     return JobFailedError("\n".join([told, *lines]), failures)
 
 
+def _paths_of(scene: SceneSource) -> list[str | Path]:
+    """Where a scene comes from, as far as it tells."""
+    if isinstance(scene, (str, Path)):
+        return [scene]
+    if isinstance(scene, (xr.DataArray, xr.Dataset)):
+        return [scene.encoding["source"]] if "source" in scene.encoding else []
+    return list(scene)
+
+
 def _loaded(model: str | Path | Checkpoint) -> Checkpoint:
     return model if isinstance(model, Checkpoint) else load_checkpoint(model)
 
@@ -207,5 +225,5 @@ def _with_changes(
     own = {field.name for field in fields(JobOptions)}
     for_job = {name: value for name, value in changes.items() if name in own}
     others = {name: value for name, value in changes.items() if name not in own}
-    chosen = replace(options or PredictOptions(), **others)
-    return chosen, replace(job or JobOptions(), **for_job)
+    chosen = changed(options, PredictOptions, others)
+    return chosen, changed(job, JobOptions, for_job)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
     from seg4eo_xr.geometry.tiles import Tile
+    from seg4eo_xr.notices import Seg4EOWarning
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class TileRecord:
         Figures of the tile, as `MapStatistics.to_dict` gives them.
     kept
         Whether it was found finished, and not computed.
+    warned
+        What its worker has warned of so far, and the categories.
     """
 
     digest: str
     valid: int
     statistics: dict[str, Any]
     kept: bool = False
+    warned: tuple[tuple[str, type[Seg4EOWarning]], ...] = ()
 
 
 def write_marker(folder: UPath, tile: Tile, record: TileRecord) -> None:
@@ -62,7 +66,8 @@ def write_marker(folder: UPath, tile: Tile, record: TileRecord) -> None:
         If it cannot be written.
     """
     fields = asdict(record)
-    del fields["kept"]
+    # Not of the tile, but of this very run.
+    del fields["kept"], fields["warned"]
     write_at_once(folder / _name(tile), json.dumps(fields).encode())
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import TYPE_CHECKING
 
-from distributed.comm.core import CommClosedError
-
 from seg4eo_xr.inference.advice import MANY_WINDOWS, speed_advice
-from seg4eo_xr.jobs.cluster import job_cluster, require_same_package
+from seg4eo_xr.jobs.cluster import GONE, job_cluster, require_same_package
 from seg4eo_xr.jobs.outputs import output_files, write_outputs
 from seg4eo_xr.jobs.result import JobFailedError, JobResult, about_job, finished_before
 from seg4eo_xr.jobs.run_folder import (
@@ -29,10 +28,10 @@ from seg4eo_xr.jobs.tile_work import TilePlugin, run_tile, tiles_at_once
 from seg4eo_xr.jobs.worker_log import worker_log_heard
 from seg4eo_xr.maps.arrays import finish_store
 from seg4eo_xr.maps.statistics import MapStatistics
-from seg4eo_xr.scenes.conform import conform
+from seg4eo_xr.running import active_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import xarray as xr
     from upath import UPath
@@ -82,11 +81,17 @@ class JobOrder:
         FileExistsError
             If something is there that is neither to be replaced nor to be gone on with.
         ValueError
-            If the name tells no format.
+            If the name tells no format, or options come with it, which workers do not get.
         """
         if target.suffix not in (".zarr", ".tif", ".tiff"):
             raise ValueError(
                 f"output (--output) must end in .zarr, .tif or .tiff, got {str(target)!r}"
+            )
+        if set(target.storage_options) - {"use_listings_cache"}:
+            raise ValueError(
+                f"output {target} comes with options of its own, which do not travel to workers; "
+                "give them as the environment does, as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
+                "and AWS_ENDPOINT_URL"
             )
         if not self.resume:
             for file in self.files(target):
@@ -95,8 +100,12 @@ class JobOrder:
                 require_not_begun(target)
 
     @contextmanager
-    def workers(self) -> Iterator[JobCluster]:
-        """Connect to the cluster that is asked for.
+    def workers(self) -> Iterator[Callable[[], JobCluster]]:
+        """Give access to the cluster that is asked for, for as long as the block runs.
+
+        One that is there is connected at once, since it decides what a job can be. One of this
+        machine is started by the first call, so that wrong options cost no start, and a map that is
+        finished neither.
 
         Raises
         ------
@@ -105,6 +114,14 @@ class JobOrder:
         OSError, TimeoutError
             If there is no scheduler, or no worker.
         """
+        with ExitStack() as stack:
+            cluster = cache(lambda: stack.enter_context(self._cluster()))
+            if self.job.scheduler is not None or active_client() is not None:
+                cluster()
+            yield cluster
+
+    @contextmanager
+    def _cluster(self) -> Iterator[JobCluster]:
         import torch
 
         on_gpus = self.options.device in ("auto", "cuda") and torch.cuda.is_available()
@@ -120,25 +137,28 @@ class JobOrder:
                 yield cluster
 
     def make(
-        self, scene: xr.DataArray, target: UPath, cluster: JobCluster, title: str = "predicting"
+        self,
+        scene: xr.DataArray,
+        target: UPath,
+        cluster: Callable[[], JobCluster],
+        title: str = "predicting",
     ) -> JobResult:
         """Map one scene.
 
         Parameters
         ----------
         scene
-            As `open_scene` gives it.
+            As `conform` gives it.
         target
             The output, which `require_place` has let pass.
         cluster
-            Where to run.
+            Where to run; see `workers`.
         title
             What the bar says.
         """
         begin, files = time.monotonic(), self.files(target)
-        conformed = conform(scene, self.checkpoint.contract)
         with locked(target):
-            setup = JobSetup.of(conformed, self.checkpoint, self.options, self.job.tile_size)
+            setup = JobSetup.of(scene, self.checkpoint, self.options, self.job.tile_size)
             run = RunFolder(target, setup.settings)
             statistics, replace = None, self.overwrite
             if self.resume:
@@ -146,7 +166,7 @@ class JobOrder:
             if statistics is None:
                 prepare_run(run, resume=self.resume, overwrite=self.overwrite)
                 with _kept_for_later(run, len(setup.grid)):
-                    statistics = self._run(setup, run, cluster, title)
+                    statistics = self._run(setup, run, cluster(), title)
                     write_outputs(run, self.options.layers, overwrite=replace)
                 seconds = time.monotonic() - begin
                 _LOGGER.info("%s is finished after %.1f s", target, seconds)
@@ -196,7 +216,7 @@ def _kept_for_later(run: RunFolder, tiles: int) -> Iterator[None]:
         try:
             finished = run.finished_tiles()
             if not finished:
-                run.remove()
+                run.discard()
         except Exception as another:
             # The same disk or server, most likely: what stopped the job is the error to tell.
             error.add_note(
@@ -215,7 +235,8 @@ def _kept_for_later(run: RunFolder, tiles: int) -> Iterator[None]:
 @contextmanager
 def _work_on(cluster: JobCluster, setup: JobSetup, run: RunFolder) -> Iterator[str]:
     """Bring the work to the workers for as long as the block runs."""
-    name = f"seg4eo-{run.run.name}"
+    # Of this very run: another map of the same scene may be made on the same workers.
+    name = f"seg4eo-{run.run.name}-{uuid.uuid4().hex[:8]}"
     plugin = TilePlugin(name, setup.work(run), threads=cluster.threads, here=cluster.here)
     cluster.client.register_plugin(plugin, name=name)
     try:
@@ -223,7 +244,7 @@ def _work_on(cluster: JobCluster, setup: JobSetup, run: RunFolder) -> Iterator[s
     finally:
         # Waits for what is being written, so that nothing is written after this; a worker that dies
         # now writes nothing anyway.
-        with suppress(CommClosedError):
+        with suppress(*GONE):
             cluster.client.unregister_worker_plugin(name)  # type: ignore[no-untyped-call]
 
 

@@ -19,16 +19,19 @@ import xxhash
 from filelock import FileLock, Timeout
 
 from seg4eo_xr.jobs.markers import count_markers, write_at_once
+from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.writing import is_local
 from seg4eo_xr.staging import commit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from upath import UPath
 
 _SETTINGS = "settings.json"
 _LOCK = ".lock"
+# What a Zarr store has once it is one.
+_ROOT = "zarr.json"
 # What stands in the settings as a hash, in words.
 _HASHED = {
     "input": "the scene, its files or how it is opened,",
@@ -122,6 +125,12 @@ class RunFolder:
         """Remove all that was kept for going on."""
         _remove(self.folder)
 
+    def discard(self) -> None:
+        """Remove what was kept, and what was made of the map in its place."""
+        self.remove()
+        if self.store == self.target:
+            _remove(self.target)
+
 
 def run_folder_of(target: UPath) -> UPath:
     """Folder in which jobs that make `target` keep what is not finished."""
@@ -132,7 +141,7 @@ def run_folder_of(target: UPath) -> UPath:
 def is_finished(target: UPath) -> bool:
     """Whether an output stands at its final place."""
     if not is_local(target) and target.suffix == ".zarr":
-        return bool((target / "zarr.json").exists())
+        return bool((target / _ROOT).exists())
     return bool(target.exists())
 
 
@@ -145,8 +154,20 @@ def require_free(target: UPath, *, overwrite: bool) -> None:
             f"{target} exists already; pass overwrite=True (--overwrite) to replace it, or choose "
             "another name"
         )
-    if target.suffix == ".zarr" and not (target / "zarr.json").exists():
-        raise FileExistsError(f"{target} exists and is no Zarr store; choose another name")
+    if target.suffix == ".zarr" and not (target / _ROOT).exists():
+        raise FileExistsError(_no_store(target))
+    if target.suffix != ".zarr" and target.is_dir():
+        raise FileExistsError(f"{target} is a folder; choose another name")
+
+
+def require_apart(files: Iterable[UPath], sources: Iterable[str | Path]) -> None:
+    """Raise ValueError where an output would replace what it is made from."""
+    places = {locate(source) for source in sources}
+    for file in files:
+        if file in places:
+            raise ValueError(
+                f"output (--output) {file} is the scene itself; choose another name for the map"
+            )
 
 
 def prepare_run(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
@@ -172,9 +193,10 @@ def prepare_run(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     if resume and fingerprint_of(run.settings) in begun:
         return
     if overwrite:
-        _remove(run.folder)
-        if run.store == run.target:
-            _remove(run.target)
+        foreign = run.store == run.target and run.target.exists()
+        if foreign and not begun and not is_finished(run.target):
+            raise FileExistsError(_no_store(run.target))
+        run.discard()
     elif begun and resume:
         raise ValueError(
             f"{run.folder} belongs to another job: {_nearest_difference(begun, run.settings)}; "
@@ -193,6 +215,10 @@ def require_not_begun(target: UPath) -> None:
     folder = run_folder_of(target)
     if _settings_of(folder):
         raise FileExistsError(_not_finished(folder))
+
+
+def _no_store(target: UPath) -> str:
+    return f"{target} exists and is no Zarr store; choose another name"
 
 
 def _not_finished(folder: UPath) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from contextlib import contextmanager, suppress
 from functools import reduce
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distributed.comm.core import CommClosedError
 from tqdm.auto import tqdm
 
 from seg4eo_xr.geometry.tiles import Tile
+from seg4eo_xr.jobs.cluster import GONE
 from seg4eo_xr.maps.statistics import MapStatistics
 from seg4eo_xr.progress import DELAY_SECONDS
 from seg4eo_xr.scenes.pixel_areas import AREA_UNITS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.geometry.tiles import TileGrid
     from seg4eo_xr.jobs.markers import TileRecord
+    from seg4eo_xr.notices import Seg4EOWarning
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Tally:
     def __init__(self, grid: TileGrid, title: str, *, progress: bool) -> None:
         self.grid, self.progress, self.done = grid, progress, 0
         self.statistics: list[MapStatistics] = []
+        self._warned: set[tuple[str, type[Seg4EOWarning]]] = set()
         self._made = self._settled = 0
         self._begun: dict[Tile, float] = {}
         self._ended = np.zeros(grid.shape, bool)
@@ -73,8 +76,12 @@ class Tally:
         tile
             Which one.
         record
-            What its worker says of it.
+            What its worker says of it; warnings are given here, each once.
         """
+        for text, category in record.warned:
+            if (text, category) not in self._warned:
+                self._warned.add((text, category))
+                warnings.warn(text, category, stacklevel=2)
         statistics = MapStatistics.from_dict(record.statistics)
         # One at most, since figures of tiles are only ever added.
         self.statistics = [reduce(MapStatistics.merge, self.statistics, statistics)]
@@ -145,5 +152,5 @@ def pixels_heard(client: Client, topic: str, tally: Tally) -> Iterator[None]:
         yield
     finally:
         # A scheduler that is gone is told of elsewhere.
-        with suppress(CommClosedError):
+        with suppress(*GONE):
             client.unsubscribe_topic(topic)  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import accumulate
@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 from dask.base import compute, optimize
 from dask.delayed import delayed
-from distributed import WorkerPlugin, get_worker
+from distributed import Reschedule, WorkerPlugin, get_worker
 
 from seg4eo_xr.inference.overlap_add import predict_chunks
 from seg4eo_xr.jobs.markers import (
@@ -28,6 +28,7 @@ from seg4eo_xr.jobs.markers import (
     write_marker,
 )
 from seg4eo_xr.maps.statistics import MapStatistics
+from seg4eo_xr.notices import listeners
 from seg4eo_xr.patches.building import locate
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.geometry.tiles import Tile, TileGrid
     from seg4eo_xr.inference.window_runner import WindowRunner
+    from seg4eo_xr.notices import Seg4EOWarning
     from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.pixel_areas import PixelAreas
 
@@ -257,6 +259,8 @@ class TilePlugin(WorkerPlugin):
     def __init__(self, name: str, work: TileWork, *, threads: int | None, here: bool) -> None:
         self.name, self.work = name, work
         self.threads, self.here = threads, here
+        # In the order in which they came; the values say nothing.
+        self.warned: dict[tuple[str, type[Seg4EOWarning]], None] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.here:
@@ -272,22 +276,37 @@ class TilePlugin(WorkerPlugin):
         worker
             The worker.
         """
-        self.worker = worker
+        self.worker, self.ended = worker, False
         threads = self.threads or worker.state.nthreads
         if self.work.runner.network.device != "cpu":
             threads = max(threads, _THREADS_BESIDE_AN_ACCELERATOR)
         # Tiles that wait for their turn have read nothing.
         self.turns = threading.Semaphore(tiles_at_once(self.work.grid, threads))
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="seg4eo-tile")
+        if not self.here:
+            listeners.append(self._note)
 
     def teardown(self, worker: Any) -> None:
         """Wait for what is being written; what has not begun never will."""
+        self.ended = True
         self.pool.shutdown(wait=True, cancel_futures=True)
+        if not self.here:
+            listeners.remove(self._note)
 
     def run(self, tile: Tile) -> TileRecord:
         """Make a tile when it is its turn."""
-        with self.turns:
-            return self.work(tile, self.pool, partial(self._tell, tile))
+        try:
+            with self.turns:
+                record = self.work(tile, self.pool, partial(self._tell, tile))
+        except (RuntimeError, CancelledError) as error:
+            if self.ended:
+                raise Reschedule from error  # which dask does not log; nobody waits for the tile
+            raise
+        return replace(record, warned=tuple(self.warned))
+
+    def _note(self, text: str, category: type[Seg4EOWarning]) -> None:
+        """Keep a warning for the user, who does not see what a worker prints."""
+        self.warned[text, category] = None
 
     def _tell(self, tile: Tile, pixels: int) -> None:
         """Tell the client what is done of a tile; a bar of many tiles moves without it."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import uuid
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from distributed import WorkerPlugin
+from distributed.diagnostics.plugin import ForwardLoggingPlugin
+
+from seg4eo_xr.jobs.cluster import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +24,8 @@ def worker_log_heard(client: Client) -> Iterator[None]:
     """Bring what workers log to this process for as long as the block runs.
 
     A process starts with its log at WARNING, so each worker takes the level that is set here. At
-    levels above INFO a worker has nothing to say, and is left as it is.
+    levels above INFO a worker has nothing to say, and is left as it is. Several jobs may listen to
+    the same workers: each has a topic of its own.
 
     Parameters
     ----------
@@ -32,27 +36,41 @@ def worker_log_heard(client: Client) -> Iterator[None]:
     if level > logging.INFO:
         yield
         return
-    client.register_plugin(_LogLevel(level), name=_LogLevel.name)
-    client.forward_logging(_TREE, level)  # type: ignore[no-untyped-call]
+    topic = f"seg4eo-log-{uuid.uuid4().hex[:8]}"
+    handler: Any = _handle
+    client.register_plugin(_Forwarding(level, topic), name=topic)
+    client.subscribe_topic(topic, handler)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        client.unforward_logging(_TREE)  # type: ignore[no-untyped-call]
-        client.unregister_worker_plugin(_LogLevel.name)  # type: ignore[no-untyped-call]
+        with suppress(*GONE):
+            client.unsubscribe_topic(topic)  # type: ignore[no-untyped-call]
+            client.unregister_worker_plugin(topic)  # type: ignore[no-untyped-call]
 
 
-class _LogLevel(WorkerPlugin):
-    """Sets the level of a worker's log, also where the worker joins later."""
+def _handle(event: tuple[float, dict[str, Any]]) -> None:
+    record = logging.makeLogRecord(event[1])
+    logging.getLogger(record.name).handle(record)
 
-    name = "seg4eo-log-level"
 
-    def __init__(self, level: int) -> None:
-        self.level = level
+class _Forwarding(ForwardLoggingPlugin):
+    """Sends a worker's log, also where the worker joins later, and sets its level."""
+
+    # Levels that the jobs of this process ask for.
+    wanted: ClassVar[list[int]] = []
+
+    def __init__(self, level: int, topic: str) -> None:
+        super().__init__(_TREE, level, topic)  # type: ignore[no-untyped-call]
 
     def setup(self, worker: Any) -> None:
-        logger = logging.getLogger(_TREE)
-        self.before = logger.level
-        logger.setLevel(self.level)
+        super().setup(worker)  # type: ignore[no-untyped-call]
+        self.wanted.append(self.level)
+        self._set_level()
 
     def teardown(self, worker: Any) -> None:
-        logging.getLogger(_TREE).setLevel(self.before)
+        super().teardown(worker)  # type: ignore[no-untyped-call]
+        self.wanted.remove(self.level)
+        self._set_level()
+
+    def _set_level(self) -> None:
+        logging.getLogger(_TREE).setLevel(min(self.wanted, default=logging.NOTSET))

@@ -13,7 +13,7 @@ import dask.array as da
 import xarray as xr
 
 from seg4eo_xr.maps.cog import in_types_of_gdal, write_cog
-from seg4eo_xr.maps.layers import checked_map
+from seg4eo_xr.maps.layers import checked_map, without_job
 from seg4eo_xr.maps.mosaic import block_name, write_vrt
 from seg4eo_xr.maps.stac import map_item, model_item, region_collection
 from seg4eo_xr.maps.store import open_map
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 _COG_BLOCK = 512  # pixels
+_COLLECTION = "collection.json"
 
 
 def write_region(
@@ -66,7 +67,7 @@ def write_region(
     Raises
     ------
     FileExistsError
-        If `folder` exists and `overwrite` is False.
+        If `folder` exists and `overwrite` is False, or it is no published map.
     FileNotFoundError, OSError
         If something cannot be read or written.
     ValueError
@@ -82,22 +83,36 @@ def write_region(
     ...     [path.name for path in written.glob("*.json")]
     ['collection.json']
     """
+    from seg4eo_xr.models.checkpoint import load_checkpoint
+
     folder, moment = Path(folder), _moment(date)
     if tile_size < _COG_BLOCK:
         raise ValueError(f"tile_size must be at least {_COG_BLOCK} pixels, got {tile_size}")
     dataset = prediction if isinstance(prediction, xr.Dataset) else open_map(prediction)
-    dataset = checked_map(in_types_of_gdal(dataset))
+    dataset = without_job(checked_map(in_types_of_gdal(dataset)))
+    # Before all the writing, since its path may be wrong.
+    checkpoint = None if model is None else load_checkpoint(Path(model))
+    _require_published(folder)
     with staging(folder, overwrite=overwrite) as work:
         region = work / "region"
         (region / "items").mkdir(parents=True)
         items = _write_tiles(dataset, region, tile_size, moment)
-        if model is not None:
-            items["model"] = _model(model, folder, items, moment)
+        if model is not None and checkpoint is not None:
+            # Relative, so that a region and its model may move together.
+            href = os.path.relpath(Path(model).absolute(), folder.absolute() / "items")
+            first = next(iter(items.values()))
+            items["model"] = model_item(checkpoint, Path(href).as_posix(), first, moment)
         for name in dataset.data_vars:
             _write_layer_vrt(dataset[name], dataset.attrs, region / str(name), tile_size)
         _write_documents(items, region, folder.name, str(dataset.attrs.get("title", "a map")))
         commit(region, folder)
     return folder
+
+
+def _require_published(folder: Path) -> None:
+    """Raise FileExistsError where something else stands than a published map."""
+    if folder.exists() and not (folder / _COLLECTION).exists():
+        raise FileExistsError(f"{folder} exists and is no published map; choose another name")
 
 
 def _moment(date: str | datetime.date | None) -> str:
@@ -157,22 +172,11 @@ def _write_layer_vrt(
     write_vrt(layer.copy(data=cut), attrs, folder, block=_COG_BLOCK)
 
 
-def _model(
-    path: str | PathLike[str], folder: Path, items: Mapping[str, Any], moment: str
-) -> dict[str, Any]:
-    from seg4eo_xr.models.checkpoint import load_checkpoint
-
-    # Relative, so that a region and its model may move together.
-    href = os.path.relpath(Path(path).absolute(), folder.absolute() / "items")
-    checkpoint = load_checkpoint(Path(path))
-    return model_item(checkpoint, Path(href).as_posix(), next(iter(items.values())), moment)
-
-
 def _write_documents(
     items: Mapping[str, dict[str, Any]], region: Path, name: str, description: str
 ) -> None:
     for place, item in items.items():
-        parent = {"href": "../collection.json", "type": "application/json"}
+        parent = {"href": f"../{_COLLECTION}", "type": "application/json"}
         item["collection"] = name
         item["links"] = [{"rel": rel, **parent} for rel in ("root", "parent", "collection")]
         if "model" in items and place != "model":
@@ -181,7 +185,7 @@ def _write_documents(
         _write_json(item, region / "items" / f"{place}.json")
     hrefs = [f"./items/{place}.json" for place in items]
     collection = region_collection(name, list(items.values()), hrefs, description)
-    _write_json(collection, region / "collection.json")
+    _write_json(collection, region / _COLLECTION)
 
 
 def _write_json(document: Mapping[str, Any], path: Path) -> None:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rasterio.warp import transform_bounds, transform_geom
+from shapely import union_all
+from shapely.affinity import translate
+from shapely.geometry import box, mapping, shape
 
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.scenes.classes import ClassTable
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import xarray as xr
+    from shapely.geometry.base import BaseGeometry
 
     from seg4eo_xr.models.checkpoint import Checkpoint
 
@@ -111,8 +115,26 @@ def _classes(table: ClassTable) -> list[dict[str, Any]]:
 
 
 def _bounds(tile: xr.Dataset) -> list[float]:
+    """Box in degrees; west is greater than east where it crosses the antimeridian (RFC 7946)."""
     bounds = transform_bounds(tile.rio.crs, "EPSG:4326", *tile.rio.bounds(), densify_pts=_POINTS)
-    return [float(bound) for bound in bounds]
+    return _common_bounds([[float(bound) for bound in bounds]])
+
+
+def _common_bounds(boxes: Sequence[Sequence[float]]) -> list[float]:
+    """Box around boxes that lie together, on either side of the antimeridian."""
+    first = boxes[0][0]
+    begins, ends = [], []
+    for west, _, east, _ in boxes:
+        # Degrees east of the first box's western side.
+        begin = (west - first + 180) % 360 - 180
+        begins.append(begin)
+        ends.append(begin + (east - west if east >= west else east - west + 360))
+    south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
+    if max(ends) - min(begins) >= 360:
+        return [-180.0, south, 180.0, north]
+    west, east = first + min(begins), first + max(ends)
+    # Sides on the antimeridian stay on their own side of the box; turning leaves rounding errors.
+    return [round((west + 180) % 360 - 180, 9), south, round(180 - (180 - east) % 360, 9), north]
 
 
 def _footprint(tile: xr.Dataset) -> dict[str, Any]:
@@ -126,8 +148,17 @@ def _footprint(tile: xr.Dataset) -> dict[str, Any]:
         *((west, y) for y in up[-2::-1]),
     ]
     polygon = {"type": "Polygon", "coordinates": [[tuple(map(float, point)) for point in ring]]}
-    footprint: dict[str, Any] = transform_geom(tile.rio.crs, "EPSG:4326", polygon)
+    # GDAL cuts what it projects at the antimeridian, but not what is in degrees already.
+    footprint = mapping(_cut(shape(transform_geom(tile.rio.crs, "EPSG:4326", polygon))))
     return {"type": footprint["type"], "coordinates": _lists(footprint["coordinates"])}
+
+
+def _cut(footprint: BaseGeometry) -> BaseGeometry:
+    """Bring what lies beyond 180° east or west back onto the globe."""
+    if footprint.bounds[0] >= -180 and footprint.bounds[2] <= 180:
+        return footprint
+    globe = box(-180, -90, 180, 90)
+    return union_all([translate(footprint, turn).intersection(globe) for turn in (-360, 0, 360)])
 
 
 def _lists(nested: Any) -> Any:
@@ -247,7 +278,7 @@ def region_collection(
     dict
         A collection of STAC 1.1.
     """
-    boxes = np.array([item["bbox"] for item in items])
+    bounds = _common_bounds([item["bbox"] for item in items])
     dates = sorted(item["properties"]["datetime"] for item in items)
     return {
         "type": "Collection",
@@ -257,7 +288,7 @@ def region_collection(
         "description": description,
         "license": "other",
         "extent": {
-            "spatial": {"bbox": [[*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist()]]},
+            "spatial": {"bbox": [bounds]},
             "temporal": {"interval": [[dates[0], dates[-1]]]},
         },
         "links": [

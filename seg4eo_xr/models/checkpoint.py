@@ -11,7 +11,7 @@ import math
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ import torch
 from seg4eo_xr.html import card_html, details_html, lines_html, table_html
 from seg4eo_xr.models.files import kind_of, listed, misfits, read_weights, tensors_of
 from seg4eo_xr.models.zoo import ModelSpec, build_model
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.contract import Contract
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def load_checkpoint(
     from seg4eo_xr.models.hints import CheckpointHints
     from seg4eo_xr.models.old_checkpoints import old_checkpoint
 
-    hints = replace(hints or CheckpointHints(), **changes)
+    hints = changed(hints, CheckpointHints, changes)
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file {path}; {_REMEDY}")

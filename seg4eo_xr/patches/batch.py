@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
+from seg4eo_xr.geometry.splits import ColumnSplit, as_rule
 from seg4eo_xr.html import card_html, lines_html, table_html
 from seg4eo_xr.notices import Seg4EOWarning
+from seg4eo_xr.options import changed
 from seg4eo_xr.patches.agreement import as_class_table, require_alike
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
@@ -137,8 +138,8 @@ def extract_batch(
     FileExistsError, OSError
         As in `extract_patches`.
     """
-    options = replace(options or ExtractOptions(), **changes)
-    target, rule, labels = locate(store), split or RandomSplit(), labels or LabelOptions()
+    options = changed(options, ExtractOptions, changes)
+    target, rule, labels = locate(store), as_rule(split), labels or LabelOptions()
     existing = store_to_extend(target, options)
     held = set() if existing is None else {scene["name"] for scene in existing.attrs["scenes"]}
     every = list(pairs)

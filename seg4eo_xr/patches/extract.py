@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit
+from seg4eo_xr.geometry.splits import ColumnSplit, as_rule
 from seg4eo_xr.notices import Seg4EOWarning
+from seg4eo_xr.options import changed
 from seg4eo_xr.patches.agreement import as_class_table
 from seg4eo_xr.patches.building import (
     JOURNAL,
@@ -124,8 +124,8 @@ def extract_patches(
     OffsetWarning
         If some of the store's scenes seem to hold numbers raised by Sentinel-2's offset of 1000.
     """
-    options = replace(options or ExtractOptions(), **changes)
-    target, rule = locate(store), split or RandomSplit()
+    options = changed(options, ExtractOptions, changes)
+    target, rule = locate(store), as_rule(split)
     classes = as_class_table(classes)
     existing = store_to_extend(target, options)
     source = plan_scene(

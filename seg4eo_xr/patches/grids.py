@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.scenes.grid import crs_text, grid_transform, missing_crs, require_degrees
+from seg4eo_xr.scenes.grid import crs_text, grid_transform, require_crs, require_degrees
 from seg4eo_xr.scenes.vectors import read_vector
 
 if TYPE_CHECKING:
@@ -265,8 +265,7 @@ def _bounds_in_crs_of(
 
     if frame.crs is None:
         raise ValueError(f"{name} has no CRS; set it with .set_crs('EPSG:...') and save it again")
-    if scene.rio.crs is None:
-        raise ValueError(missing_crs("the scene"))
+    require_crs(scene, "the scene")
     require_degrees(tuple(frame.total_bounds), frame.crs, f"the cells of {name}")
     moved = frame.geometry.to_crs(scene.rio.crs)
     bounds: NDArray[np.float64] = shapely.bounds(moved.to_numpy()).T

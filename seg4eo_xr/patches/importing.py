@@ -12,6 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from seg4eo_xr.geometry.splits import SPELLINGS, ColumnSplit
 from seg4eo_xr.notices import Seg4EOWarning
+from seg4eo_xr.options import changed
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.files import file_sources
@@ -127,7 +128,7 @@ def import_patches(
     ...     len(import_patches(written, f"{folder}/again.zarr", progress=False)) == len(store)
     True
     """
-    options = replace(options or ExtractOptions(), **changes)
+    options = changed(options, ExtractOptions, changes)
     target = locate(store)
     existing = store_to_extend(target, options)
     pairs, unmatched = list_patches(folder)

@@ -7,13 +7,13 @@ import json
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.options import OptionSet
+from seg4eo_xr.options import OptionSet, changed
 from seg4eo_xr.patches.order import sampling_order
 from seg4eo_xr.patches.reading import IGNORED_INDEX, PatchReader, chosen_positions
 from seg4eo_xr.patches.store import PatchStore, open_store
@@ -127,7 +127,7 @@ class PatchStream:
         options: StreamOptions | None = None,
         **changes: Any,
     ) -> None:
-        self.options = options = replace(options or StreamOptions(), **changes)
+        self.options = options = changed(options, StreamOptions, changes)
         self.store = open_store(store)
         self.indices = chosen_positions(self.store, split)
         if options.drop_last and options.batch_size > len(self.indices):

@@ -17,6 +17,7 @@ from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.inference.predict import make_runner
 from seg4eo_xr.inference.symmetries import SYMMETRIES
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
+from seg4eo_xr.options import changed
 from seg4eo_xr.planning.activations import forward_bytes
 from seg4eo_xr.planning.costs import Load, job_work, lazy_work, run_seconds, tile_spans
 from seg4eo_xr.planning.memory import ChunkShape, NetworkMemory, peak_memory
@@ -99,7 +100,7 @@ def plan(
     job = job or JobOptions()
     held = psutil.Process().memory_info().rss
     started = time.perf_counter()
-    options = replace(options or PredictOptions(), **changes)
+    options = changed(options, PredictOptions, changes)
     array, runner = _prepared(scene, model, options)
     rates, starting = None, 0.0
     if calibrate:

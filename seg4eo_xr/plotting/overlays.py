@@ -8,15 +8,16 @@ import numpy as np
 
 from seg4eo_xr.canvas import write_figure
 from seg4eo_xr.evaluation.confusion import reference_layer
-from seg4eo_xr.evaluation.matching import joined
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.plotting.figures import class_entries, draw_legend, extent, finish_axes, new_figure
 from seg4eo_xr.plotting.pixels import class_colors
 from seg4eo_xr.plotting.rasters import plot_map, plot_scene, table_of
 from seg4eo_xr.plotting.reading import read_thinned, thinned
+from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.grid import crs_text
 from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.matching import joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,7 +153,8 @@ def plot_comparison(
     Raises
     ------
     ValueError
-        If the grids differ and ``warp=True`` is not set.
+        If the grids differ and ``warp=True`` is not set, or the map has none of the names of a
+        column.
     FileNotFoundError, OSError
         If a file is missing or unreadable, or the picture cannot be written.
 
@@ -166,16 +168,17 @@ def plot_comparison(
     layer = class_layer(prediction)
     labels = open_labels(reference_layer(reference), like=layer, **changes)
     found, wanted = thinned(layer).compute(), thinned(labels).compute()
+    tables = [table_of(wanted, wanted.values), table_of(found, found.values)]
+    differences = _differences(found, wanted, tables)
     figure, axes = new_figure(
         3 + (scene is not None), layer, size=figsize, legend=True, shown=path is None
     )
     panels = iter(axes)
     if scene is not None:
         plot_scene(scene, ax=next(panels))
-    tables = [table_of(wanted, wanted.values), table_of(found, found.values)]
     for name, drawn in (("reference", wanted), ("map", found)):
         plot_map(drawn, ax=next(panels), legend=False, title=name)
-    _draw_differences(next(panels), layer, _differences(found, wanted, tables))
+    _draw_differences(next(panels), layer, differences)
     pictures = zip(tables, (wanted.values, found.values), strict=True)
     draw_legend(figure, [*class_entries(pictures), _ALIKE, _DIFFERENT])
     if path is not None:
@@ -185,7 +188,7 @@ def plot_comparison(
 
 def _differences(found: xr.DataArray, wanted: xr.DataArray, tables: list[ClassTable]) -> np.ndarray:
     """1 where the classes differ, 0 where they are alike, NaN where one of them has none."""
-    moved = joined(tables[1], tables[0])[1]
+    moved = joined(tables[1], tables[0], by_name=is_numbered(wanted.attrs))[1]
     labels = wanted.values.astype(np.int64)
     same = np.zeros(labels.shape, bool)
     for code in tables[0].codes:

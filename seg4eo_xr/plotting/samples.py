@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from seg4eo_xr.canvas import new_canvas, write_figure
+from seg4eo_xr.canvas import new_canvas, wrapped, write_figure
 from seg4eo_xr.options import require_choice
 from seg4eo_xr.patches.report import patch_names
 from seg4eo_xr.patches.store import open_store
@@ -188,8 +187,11 @@ def _shares(names: Sequence[str], pixels: NDArray[np.int64], size: int) -> str:
     """Name the largest classes with their share of the patch."""
     order = [int(i) for i in np.argsort(-pixels, kind="stable") if pixels[i]]
     told = [f"{names[i]} {100 * pixels[i] / size:.1f} %" for i in order[:_SHARES_TOLD]]
-    # Lines are broken between classes only.
-    told = [text.replace(" ", "\N{NO-BREAK SPACE}") for text in told]
+    # Lines are broken between classes, and only in names that are longer than a line.
+    told = [
+        text if len(text) > _TITLE_WIDTH else text.replace(" ", "\N{NO-BREAK SPACE}")
+        for text in told
+    ]
     if len(order) > _SHARES_TOLD:
         told.append(f"{len(order) - _SHARES_TOLD} more")
     return ", ".join(told) or "no labelled pixel"
@@ -207,5 +209,5 @@ def _draw(samples: Sequence[Sample], title: str, *, shown: bool) -> Figure:
             ax.imshow(picture, interpolation="nearest", vmin=0, vmax=1)
             ax.set_xticks([])
             ax.set_yticks([])
-            ax.set_title(textwrap.fill(text, _TITLE_WIDTH), fontsize="small")
+            ax.set_title(wrapped(text, _TITLE_WIDTH), fontsize="small")
     return figure

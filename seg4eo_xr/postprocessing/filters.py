@@ -14,7 +14,7 @@ from seg4eo_xr.maps.layers import nodata_of, without_job
 from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.postprocessing.polygon_options import require_min_pixels
 from seg4eo_xr.postprocessing.sieving import sieve_layers
-from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.classes import ClassTable, default_color
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,8 @@ def majority_filter(prediction: Map, size: int) -> Map:
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(
-            f"size must be an odd number of pixels, so that the square has a middle, got {size}"
+            "size (--majority) must be an odd number of pixels, so that the square has a middle, "
+            f"got {size}"
         )
     codes = class_layer(prediction)
     nodata, data = nodata_of(codes), codes.data
@@ -174,8 +175,9 @@ def reclassify(
     Raises
     ------
     ValueError
-        If a class of the map's table is not in `codes`, a new code is the nodata code, a name
-        belongs to no new code; when computed, if an old code is not in `codes`.
+        If a class of the map's table is not in `codes`, a new code is the nodata code, nodata
+        becomes a class, a name belongs to no new code; when computed, if an old code is not in
+        `codes`.
 
     Examples
     --------
@@ -190,6 +192,11 @@ def reclassify(
     new_of = _by_code(codes, table)
     nodata = nodata_of(layer)
     nodata = None if nodata is None else int(nodata)
+    if nodata is not None and new_of.get(nodata) is not None:
+        raise ValueError(
+            f"codes gives the code {nodata} a class, but it is the map's nodata; fill it first, as "
+            "with classes.where(classes != nodata, code)"
+        )
     kept = sorted({new for new in new_of.values() if new is not None})
     if not kept:
         raise ValueError("codes leaves no class: give at least one of them a new code")
@@ -213,6 +220,8 @@ def reclassify(
         output_dtypes=[dtype],
         keep_attrs=True,
     )
+    dtypes = ("dtype", "rasterio_dtype")
+    changed.encoding = {k: value for k, value in layer.encoding.items() if k not in dtypes}
     if table is not None or names:
         changed = changed.assign_attrs(_new_table(new_of, kept, table, names or {}).to_attrs())
     return _with_classes(prediction, changed)
@@ -265,12 +274,15 @@ def _new_table(
     names: Mapping[int, str],
 ) -> ClassTable:
     """Classes of the new codes, in the names and colours of those that became them."""
-    olds = table or ClassTable.from_codes(sorted(new_of))
-    named = dict(zip(olds.codes, olds.names, strict=True))
-    colored = dict(zip(olds.codes, olds.colors, strict=True))
+    olds = sorted(new_of)
+    named = {old: f"class {old}" for old in olds}
+    colored = {old: default_color(place) for place, old in enumerate(olds)}
+    if table is not None:
+        named |= dict(zip(table.codes, table.names, strict=True))
+        colored |= dict(zip(table.codes, table.colors, strict=True))
     new_names, colors = [], []
     for code in kept:
-        sources = [old for old in sorted(new_of) if new_of[old] == code and old in named]
+        sources = [old for old in olds if new_of[old] == code]
         sources = [code] if code in sources else sources
         new_names.append(names.get(code, " / ".join(named[old] for old in sources)))
         colors.append(colored[sources[0]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -12,6 +11,7 @@ from dask.delayed import delayed
 
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer, open_map
+from seg4eo_xr.options import changed
 from seg4eo_xr.postprocessing.components import parts_of
 from seg4eo_xr.postprocessing.polygon_files import writer_for
 from seg4eo_xr.postprocessing.polygon_options import PolygonOptions
@@ -19,7 +19,7 @@ from seg4eo_xr.postprocessing.polygon_tiles import PolygonRules, joined_polygons
 from seg4eo_xr.postprocessing.sieving import sieve_layers
 from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.grid import missing_crs
+from seg4eo_xr.scenes.grid import require_crs
 from seg4eo_xr.scenes.resampling import Grid
 from seg4eo_xr.staging import commit, staging
 
@@ -108,7 +108,7 @@ def to_polygons(
     >>> int(polygons["pixels"].min()) >= 20
     True
     """
-    options = replace(options or PolygonOptions(), **changes)
+    options = changed(options, PolygonOptions, changes)
     codes, confidence = _layers(prediction)
     if output is None:
         import pandas as pd
@@ -131,8 +131,7 @@ def _layers(
     if not isinstance(prediction, xr.Dataset | xr.DataArray):
         prediction = open_map(prediction)
     codes = class_layer(prediction)
-    if codes.rio.crs is None:
-        raise ValueError(missing_crs("the map"))
+    require_crs(codes, "the map")
     codes = codes.copy(data=da.asarray(codes.data))
     if not isinstance(prediction, xr.Dataset) or "confidence" not in prediction:
         return codes, None

@@ -19,7 +19,7 @@ def near_border(codes: np.ndarray, width: int, ignore: float | None) -> np.ndarr
     Parameters
     ----------
     codes
-        Class codes of at most 16 bits, ``(y, x)``.
+        Class codes of at most 16 bits, ``(y, x)``, whatever their dtype.
     width
         Distance in pixels, the same along rows, columns and diagonals.
     ignore
@@ -37,8 +37,9 @@ def near_border(codes: np.ndarray, width: int, ignore: float | None) -> np.ndarr
     """
     from scipy.ndimage import maximum_filter, minimum_filter
 
+    # before the cast: the code of what has no label may be wider than those of classes
+    unlabelled = np.zeros(codes.shape, bool) if ignore is None else codes == ignore
     wide = codes.astype(np.int32)
-    unlabelled = np.zeros(wide.shape, bool) if ignore is None else wide == ignore
     limits = np.iinfo(np.int32)
     side = 2 * width + 1
     highest = maximum_filter(np.where(unlabelled, limits.min, wide), side, mode="nearest")

@@ -69,7 +69,7 @@ def burn(
     shapes = Shapes(geometries, codes, coding.background, options.all_touched)
     transform = grid_transform(like, "the scene")
     labels = place(_burned_lazily(shapes, like, dtype), like.rio.crs, transform)
-    return labels.assign_attrs(coding.classes.to_attrs())
+    return labels.assign_attrs(coding.to_attrs())
 
 
 def plane_chunks(like: xr.DataArray, itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

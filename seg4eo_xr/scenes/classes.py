@@ -14,6 +14,8 @@ from seg4eo_xr.html import Markup, card_html, chip_html, table_html
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import xarray as xr
+
 # Okabe and Ito's palette, told apart by colour-blind readers, in an order that suits land cover.
 _PALETTE = ("#009e73", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#0072b2", "#cc79a7", "#999999")
 _BACKGROUND = "#d9d9d9"
@@ -197,6 +199,28 @@ class ClassTable:
     def rgb(self) -> np.ndarray:
         """Colours as numbers, ``(class, 3)`` uint8."""
         return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colors], np.uint8)
+
+
+def holds_classes(array: xr.DataArray) -> bool:
+    """Whether an array is labels or the classes of a map: a plane whose attributes name classes."""
+    return array.ndim == 2 and "flag_values" in array.attrs
+
+
+def require_scene(array: xr.DataArray, what: str) -> None:
+    """Raise ValueError where labels or a map stand for a scene.
+
+    Parameters
+    ----------
+    array
+        What was given.
+    what
+        What the error message calls it.
+    """
+    if holds_classes(array):
+        raise ValueError(
+            f"{what} holds class codes, as labels and maps do ({array.attrs['flag_values']}), but "
+            "a scene is wanted; give the scene that they belong to"
+        )
 
 
 def default_color(index: int) -> str:

@@ -11,12 +11,16 @@ from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.vectors import read_vector
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import geopandas as gpd
 
     from seg4eo_xr.scenes.label_options import LabelOptions
+
+
+NUMBERED = {"class_numbering": "alphabetical"}
+"""Attribute of labels whose names got their codes for want of any."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,23 @@ class Coding:
         Code of pixels outside all features.
     classes
         The classes that both stand for.
+    numbered
+        Whether names got their codes for want of any, so that the codes mean nothing elsewhere.
     """
 
     codes: np.ndarray
     background: int
     classes: ClassTable
+    numbered: bool = False
+
+    def to_attrs(self) -> dict[str, Any]:
+        """Attributes of labels of these codes: the class table, and whether it was numbered."""
+        return self.classes.to_attrs() | (NUMBERED if self.numbered else {})
+
+
+def is_numbered(attrs: Mapping[Any, Any]) -> bool:
+    """Whether labels of these attributes have codes that mean nothing elsewhere."""
+    return all(attrs.get(name) == value for name, value in NUMBERED.items())
 
 
 def code_features(
@@ -60,6 +76,7 @@ def code_features(
     ValueError
         If the column is missing, holds fractions or no value, or a class is not in the table.
     """
+    numbered = False
     if options.column is None:
         outside = 0 if options.background is None else options.background
         codes = np.ones(len(features), np.int64)
@@ -67,7 +84,7 @@ def code_features(
     else:
         outside = options.ignore if options.background is None else options.background
         values = column_of(features, options.column, what)
-        codes, code_of = _codes_of_column(values, what, options, classes)
+        codes, code_of, numbered = _codes_of_column(values, what, options, classes)
     names = {code: name for name, code in code_of.items()}
     if options.column is None or options.background is not None:
         names = {outside: "background", **names}
@@ -84,7 +101,8 @@ def code_features(
             "and what is unlabelled"
         )
     if classes is None:
-        return Coding(codes, outside, ClassTable.from_codes(kept, [names[code] for code in kept]))
+        table = ClassTable.from_codes(kept, [names[code] for code in kept])
+        return Coding(codes, outside, table, numbered)
     unknown = [code for code in kept if code not in classes.codes]
     if unknown:
         raise ValueError(
@@ -105,15 +123,18 @@ def column_of(features: gpd.GeoDataFrame, column: str, what: str) -> Any:
 
 def _codes_of_column(
     column: Any, what: str, options: LabelOptions, classes: ClassTable | None
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Code of each feature, and of each class that occurs; missing values are ignored."""
+) -> tuple[np.ndarray, dict[str, int], bool]:
+    """Code of each feature, and of each class that occurs, and whether these were numbered.
+
+    Missing values are ignored.
+    """
     missing = column.isna().to_numpy()
     present = column[~missing]
     codes = np.full(len(column), options.ignore, np.int64)
     numbers = whole_numbers(present, what)
     if numbers is not None:
         codes[~missing] = numbers
-        return codes, {f"class {int(code)}": int(code) for code in np.unique(numbers)}
+        return codes, {f"class {int(code)}": int(code) for code in np.unique(numbers)}, False
     texts = [str(text).strip() for text in present]
     table = _table_of_names(texts) if classes is None else classes
     # what means "no label" need not be in the table
@@ -129,7 +150,7 @@ def _codes_of_column(
             "them in unlabelled= (--unlabelled)"
         )
     codes[~missing] = [code_of[text] for text in texts]
-    return codes, {text: code_of[text] for text in set(texts)}
+    return codes, {text: code_of[text] for text in set(texts)}, classes is None
 
 
 def whole_numbers(values: Any, what: str) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg4eo_xr.notices import Seg4EOWarning
+from seg4eo_xr.notices import Seg4EOWarning, warn
 from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.harmonize import BOA_SHIFT, probable_shift
 from seg4eo_xr.scenes.open import band_names_of, select_bands
@@ -171,7 +171,7 @@ def check_values(values: np.ndarray, valid: np.ndarray, contract: Contract) -> N
         if outside > 0.5 or faint:
             strange.append(f"{contract.bands[band]} (trained on {lowest:.4g} to {highest:.4g})")
     if strange:
-        warnings.warn(
+        warn(
             f"the scene holds values that the model never saw in {', '.join(strange)}; check its "
             "scale and offset, and give them where its tags are lost: --scale 0.0001 "
             "(scale=0.0001), --offset -0.1 (offset=-0.1)",
@@ -187,7 +187,7 @@ def _check_offset(numbers: np.ndarray, contract: Contract) -> None:
     darkest = (np.array(contract.minimum) - contract.offset) / contract.scale
     shift = probable_shift(darkest, np.percentile(numbers, 1, axis=1))
     if shift:
-        warnings.warn(
+        warn(
             f"the scene's numbers seem {'raised' if shift > 0 else 'lowered'} by {BOA_SHIFT} "
             "against those of the training: Sentinel-2 has stored reflectance differently since "
             "processing baseline 04.00; bring both to one convention with harmonize(scene), or "

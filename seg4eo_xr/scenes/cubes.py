@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
@@ -84,7 +84,7 @@ def open_cube(
     >>> cube.dims, cube.shape
     (('time', 'band', 'y', 'x'), (3, 10, 32, 48))
     """
-    chosen = replace(options or SceneOptions(), **changes)
+    chosen = changed(options, SceneOptions, changes)
     if isinstance(source, (str, Path, xr.DataArray, xr.Dataset)):
         if times is not None or like is not None:
             raise ValueError(

@@ -16,8 +16,8 @@ from seg4eo_xr.scenes.bands import (
 from seg4eo_xr.scenes.grid import (
     as_band_y_x,
     grid_transform,
-    missing_crs,
     place,
+    require_crs,
     require_real_dtype,
 )
 
@@ -43,15 +43,16 @@ def scene_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
     """Bring an array into the form of a scene."""
     require_real_dtype([str(array.dtype)], what)
     array = as_band_y_x(array, what)
-    crs = array.rio.crs
-    if crs is None:
-        raise ValueError(missing_crs(what))
-    transform = grid_transform(array, what)
+    require_crs(array, what)
+    crs, transform = array.rio.crs, grid_transform(array, what)
     array = array.assign_coords(band=_names_of_source(array))
     scales, offsets = band_scaling(array)
     nodata = array.rio.nodata
     kept = {key: value for key, value in array.attrs.items() if key not in _OWN_ATTRS}
-    scene = place(array.variable.data, crs, transform).assign_attrs(kept)
+    numbers = array.variable.data
+    # torch knows no other order of bytes than the machine's.
+    numbers = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+    scene = place(numbers, crs, transform).assign_attrs(kept)
     scene = scene.assign_coords(band=array["band"].values)
     scene = with_band_attrs(scene, scales, offsets)
     return scene if nodata is None else with_nodata(scene, nodata)

@@ -26,10 +26,13 @@ def require_same_grid(
 ) -> None:
     """Raise ValueError unless two rasters share CRS, transform and shape.
 
-    Transforms may differ by a hundredth of a pixel at the corners.
+    Transforms may differ by a hundredth of a pixel at the corners. Where they
+    differ because one has no CRS, the error says so.
     """
     problem = grid_difference(a, b)
     if problem:
+        for array, what in ((a, what_a), (b, what_b)):
+            require_crs(array, what)
         grids = [f"{what} is {_grid_text(array)}" for what, array in ((what_a, a), (what_b, b))]
         raise ValueError(f"{what_a} and {what_b} have {problem}: {'; '.join(grids)}. {remedy}")
 
@@ -230,6 +233,12 @@ def missing_crs(what: str, path: str = "FILE") -> str:
         f"{what} has no CRS; set it with scene.rio.write_crs('EPSG:...'), or in the file with "
         f"`gdal_edit.py -a_srs EPSG:... {path}`"
     )
+
+
+def require_crs(raster: xr.DataArray, what: str) -> None:
+    """Raise ValueError where a raster has no CRS."""
+    if raster.rio.crs is None:
+        raise ValueError(missing_crs(what))
 
 
 def require_north_up_grid(transform: Any, what: str, path: str = "FILE") -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.scenes.bands import band_names_of, band_scaling, with_band_attrs
+from seg4eo_xr.scenes.classes import require_scene
 from seg4eo_xr.scenes.naming import baseline_of_name, date_of_name
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def harmonize(
     >>> bool((harmonize(raised, "S2A_N0511.SAFE") == scene).all())
     True
     """
+    require_scene(scene, "the array")
     scales, offsets = band_scaling(scene)
     if shift is None and any(offsets):
         shifts = [round(-offset / scale) for scale, offset in zip(scales, offsets, strict=True)]

@@ -64,10 +64,7 @@ class LabelOptions(OptionSet):
                 raise ValueError(
                     f"{name} must lie in {_CODES.min}..{_CODES.max} (16 bits), got {value}"
                 )
-        codes: object = self.unlabelled
-        if not isinstance(codes, tuple | list):
-            raise TypeError(f"unlabelled is a tuple of codes, as (0,), or of names, got {codes!r}")
-        object.__setattr__(self, "unlabelled", tuple(map(_code_or_name, codes)))
+        object.__setattr__(self, "unlabelled", tuple(map(_code_or_name, self.unlabelled)))
         if self.ignore_border < 0:
             raise ValueError(f"ignore_border counts pixels, from 0 on, got {self.ignore_border}")
         require_choice("overlap", self.overlap, get_args(Overlap))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,18 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.borders import ignore_borders
 from seg4eo_xr.scenes.burning import burn
 from seg4eo_xr.scenes.class_files import named_classes, read_classes
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.coding import NUMBERED, is_numbered
 from seg4eo_xr.scenes.grid import (
     as_band_y_x,
     cut_to,
     grid_transform,
-    missing_crs,
     place,
+    require_crs,
     require_degrees,
     require_overlap,
     require_same_grid,
@@ -95,7 +97,7 @@ def open_labels(
     >>> 1 in sparse.values
     False
     """
-    options = replace(options or LabelOptions(), **changes)
+    options = changed(options, LabelOptions, changes)
     what = f"labels {str(source)!r}" if isinstance(source, (str, Path)) else "the labels"
     if isinstance(classes, (str, Path)):
         classes = read_classes(classes)
@@ -158,8 +160,7 @@ def _from_raster(
             f"{what} have {raster.sizes['band']} bands, but labels are one band of class codes; "
             "are image and labels swapped?"
         )
-    if raster.rio.crs is None:
-        raise ValueError(missing_crs(one))
+    require_crs(raster, one)
     require_degrees(raster.rio.bounds(), raster.rio.crs, what)
     if raster.dtype.kind not in "biuf":
         raise ValueError(f"{what} have the dtype {raster.dtype}, but class codes are whole numbers")
@@ -185,7 +186,10 @@ def _from_raster(
     labels = place(codes.data, plane.rio.crs, grid_transform(raster, one))
     if like is not None:
         labels = _on_grid_of(labels, like, what, options)
-    return labels if table is None else labels.assign_attrs(table.to_attrs())
+    if table is None:
+        return labels
+    numbered = classes is None and is_numbered(raster.attrs)
+    return labels.assign_attrs(table.to_attrs() | (NUMBERED if numbered else {}))
 
 
 def _on_grid_of(

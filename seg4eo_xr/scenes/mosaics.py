@@ -11,6 +11,7 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
@@ -85,7 +86,7 @@ def open_mosaic(
     """
     if not sources:
         raise ValueError("the list of scenes is empty; give at least one")
-    chosen = replace(options or SceneOptions(), **changes)
+    chosen = changed(options, SceneOptions, changes)
     own_grids = replace(chosen, resolution=None)
     scenes = [open_scene(source, own_grids) for source in sources]
     scenes = [with_room_for_nodata(scene, chosen.nodata) for scene in scenes]

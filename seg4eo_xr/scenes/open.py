@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
+from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
@@ -19,6 +19,7 @@ from seg4eo_xr.scenes.bands import (
     with_names,
     with_nodata,
 )
+from seg4eo_xr.scenes.classes import require_scene
 from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
 from seg4eo_xr.scenes.grid import require_same_grid
 from seg4eo_xr.scenes.scene_options import SceneOptions
@@ -91,7 +92,7 @@ def open_scene(
     >>> open_scene(scene, bands=["B04", "B08"], resolution=20).shape
     (2, 32, 48)
     """
-    chosen = replace(options or SceneOptions(), **changes)
+    chosen = changed(options, SceneOptions, changes)
     if isinstance(source, (str, Path, xr.DataArray, xr.Dataset)):
         scene = one_grid([_opened(source, chosen)], chosen, like)[0]
     elif isinstance(source, Sequence):
@@ -141,6 +142,7 @@ def _tell(source: str | Path | Sequence[str | Path], scene: xr.DataArray) -> Non
 def _opened(source: str | Path | xr.DataArray | xr.Dataset, options: SceneOptions) -> xr.DataArray:
     """One source in the form of a scene, on its own grid."""
     if isinstance(source, xr.DataArray):
+        require_scene(source, "the array")
         scene = scene_of_array(source, "the array")
     elif isinstance(source, xr.Dataset):
         scene = scene_of_dataset(source, "the dataset")

@@ -26,6 +26,7 @@ _MARGIN = 2  # source pixels: what rounding at the edges of a window may need
 _ROUNDING = 1e-6  # source pixels
 _TILE_SIDE = 1024  # target pixels
 _MOST_SOURCE = 4096  # source pixels a side of a tile
+_FILL = "give a nodata value for what lies outside with nodata= (--nodata), or crop the target"
 _POINTS = 21  # a side of a window: bends of a projection between its corners
 
 
@@ -144,7 +145,7 @@ def resample(
     return placed.assign_coords(kept).rename(array.name)
 
 
-def require_cover(source: Grid, target: Grid, what: str) -> None:
+def require_cover(source: Grid, target: Grid, what: str, *, remedy: str = _FILL) -> None:
     """Raise ValueError unless every pixel centre of `target` lies within `source`."""
     half = Affine.translation(0.5, 0.5)
     centres = replace(
@@ -161,8 +162,7 @@ def require_cover(source: Grid, target: Grid, what: str) -> None:
     if not (within and south >= bottom - slack_y and north <= top + slack_y):
         raise ValueError(
             f"{what} does not cover the target grid: in its CRS it spans {source.bounds}, the "
-            f"target {bounds_in(source.crs, target)}; give a nodata value for what lies outside "
-            "with nodata= (--nodata), or crop the target"
+            f"target {bounds_in(source.crs, target)}; {remedy}"
         )
 
 

@@ -75,6 +75,30 @@ def shapes_on_scene(
     return repaired(pixels[on_scene], positions[on_scene], what)
 
 
+def points_in_pixels(
+    points: gpd.GeoDataFrame, like: xr.DataArray, what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of points of any CRS, real numbers.
+
+    What lies on an edge is of the next pixel. They are not finite where the raster's CRS does not
+    know the place.
+
+    Parameters
+    ----------
+    points
+        The points, each with a geometry.
+    like
+        The raster.
+    what
+        What error messages call the raster.
+    """
+    moved = points.geometry.to_crs(like.rio.crs.to_wkt())
+    # divided by the size of a pixel, edges would come to lie on either side of whole numbers
+    inverse = ~grid_transform(like, what)
+    row = inverse.e * moved.y.to_numpy() + inverse.f
+    return row, inverse.a * moved.x.to_numpy() + inverse.c
+
+
 def pixels_on_scene(
     drawn: gpd.GeoDataFrame, like: xr.DataArray, what: str, nudge: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -163,7 +163,8 @@ def read_zarr(path: str | Path, what: str) -> tuple[xr.DataArray | xr.Dataset, t
     if len(cubes) > 1:
         raise ValueError(
             f"{what} holds several variables of three dimensions, {cubes}; open the store with "
-            "xarray.open_zarr and pass one of them"
+            "xarray.open_zarr and pass one of them, or give the command line a store of that one "
+            "alone, as store[['NAME']].to_zarr(...) writes it"
         )
     stored = store[cubes[0] if cubes else next(iter(store.data_vars))].encoding
     height, width = (stored.get("shards") or stored.get("chunks") or (1, 1))[-2:]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from seg4eo_xr.options import OptionSet, require_choice, suggestion
+from seg4eo_xr.options import OptionSet, changed, require_choice, suggestion
 from seg4eo_xr.scenes.bands import with_band_attrs, with_nodata
 from seg4eo_xr.scenes.cubes import cube_of_dataset, stack_times
 from seg4eo_xr.scenes.harmonize import harmonize, stored_shift
@@ -121,7 +121,7 @@ def open_stac(
         scaling.
     """
     load = _loader()
-    chosen = replace(options or StacOptions(), **changes)
+    chosen = changed(options, StacOptions, changes)
     found = read_items(items)
     settings = _settings(found, chosen, like, geometry, patch_url)
     whole = _loaded(load, found, settings)

@@ -9,6 +9,7 @@ import xarray as xr
 from dask.base import compute
 from dask.delayed import delayed
 
+from seg4eo_xr.scenes.classes import require_scene
 from seg4eo_xr.scenes.conform import ground_sample_distance
 from seg4eo_xr.scenes.contract import (
     Contract,
@@ -82,7 +83,7 @@ def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
     Raises
     ------
     ValueError
-        If there is no pixel with data.
+        If there is no pixel with data, or these are labels.
 
     Examples
     --------
@@ -91,6 +92,7 @@ def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
     >>> int(band_statistics(scene)["count"].sel(band="B04"))
     4096
     """
+    require_scene(scene, "the array")
     histogram = scene_histogram(scene, nodata_rule=nodata_rule)
     return statistics_dataset(histogram, band_names_of(scene))
 
@@ -124,7 +126,7 @@ def class_counts(labels: xr.DataArray) -> dict[int, int]:
     Raises
     ------
     ValueError
-        If they are no such integers.
+        If they are no plane of such integers.
 
     Examples
     --------
@@ -132,6 +134,10 @@ def class_counts(labels: xr.DataArray) -> dict[int, int]:
     ...                           attrs={"_FillValue": 255}))
     {1: 2, 2: 1}
     """
+    if labels.ndim != 2:
+        raise ValueError(
+            f"labels are (y, x), got {labels.dims}; of a scene's bands there are band_statistics"
+        )
     if str(labels.dtype) not in EXACT_DTYPES:
         raise ValueError(f"labels must be integers of at most 16 bits, got {labels.dtype}")
     ignore = labels.rio.nodata

@@ -16,9 +16,35 @@ VECTOR_SUFFIXES = (
 )
 
 
-def read_vector(
-    source: str | Path, *, layer: str | None = None, rows: int | None = None
-) -> gpd.GeoDataFrame:
+def stated_geometry(source: str | Path, *, layer: str | None = None) -> str | None:
+    """Kind of geometry that a vector file says it has, without reading any.
+
+    Parameters
+    ----------
+    source
+        Path of the file.
+    layer
+        Layer of it; the first if not given.
+
+    Returns
+    -------
+    str or None
+        As ``Point`` or ``MultiPolygon``; None where the file states none or has several, and of
+        what is not for GDAL to read.
+    """
+    import pyogrio
+    import pyogrio.errors
+
+    require_local_path(source, "vector file")
+    try:
+        stated = pyogrio.read_info(source, layer=layer)["geometry_type"]
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
+        return None
+    kind = str(stated).split()[0]  # without the Z and M of further coordinates
+    return None if kind in ("None", "Unknown", "GeometryCollection") else kind
+
+
+def read_vector(source: str | Path, *, layer: str | None = None) -> gpd.GeoDataFrame:
     """Read any vector file that GDAL knows, or GeoParquet.
 
     Parameters
@@ -27,8 +53,6 @@ def read_vector(
         Path of the file.
     layer
         Layer of it; the first if not given.
-    rows
-        Read the first so many features; all if not given.
 
     Raises
     ------
@@ -41,9 +65,9 @@ def read_vector(
     require_local_path(source, "vector file")
     try:
         if Path(source).suffix.lower() in (".parquet", ".geoparquet"):
-            features = gpd.read_parquet(source).iloc[:rows]
+            features = gpd.read_parquet(source)
         else:
-            features = gpd.read_file(source, layer=layer, rows=rows)
+            features = gpd.read_file(source, layer=layer)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise OSError(
             f"cannot read {str(source)!r} as vector data: {error}; expected a GeoPackage, GeoJSON, "

@@ -88,7 +88,7 @@ def require_patches(
         if not len(positions[split]):
             raise ValueError(
                 f"{patches.path} has no {split} patches; extract them with a split that leaves "
-                "some, as --train_ratio 0.75 --val_ratio 0.15"
+                "some, as RandomSplit(0.75, 0.15, 0.1) (--train_ratio 0.75 --val_ratio 0.15)"
             )
         if not class_pixels(patches, positions[split]).any():
             raise ValueError(
@@ -102,7 +102,7 @@ def require_patches(
     if config.freeze_encoder and config.freeze_epochs >= config.epochs:
         warnings.warn(
             f"the encoder is held still in all {config.epochs} epochs and is never trained; set "
-            f"--freeze_epochs below --epochs ({config.epochs})",
+            f"freeze_epochs (--freeze_epochs) below epochs (--epochs), {config.epochs}",
             TrainingWarning,
             stacklevel=4,
         )
@@ -115,7 +115,7 @@ def _require_batch(patches: PatchStore, count: int, config: TrainConfig) -> None
     if count < size:
         raise ValueError(
             f"batch_size {size} is larger than the training split of {patches.path} ({count} "
-            f"patches); set --batch_size to at most {count}"
+            f"patches); set it (--batch_size) to at most {count}"
         )
     if size % config.devices:
         raise ValueError(
@@ -155,8 +155,9 @@ def _warn_of_rare_classes(
         warnings.warn(
             f"few of the training pixels are {', '.join(rare)}, and the loss "
             f"{config.loss_type!r} counts all pixels alike, so that a network may leave these "
-            "classes out; weigh the classes (--use_class_weights), take another loss (--loss_type "
-            "focal_dice), or extract as many patches around each class (--sampling balanced)",
+            "classes out; set use_class_weights=True (--use_class_weights), take "
+            "loss_type='focal_dice' (--loss_type focal_dice), or extract as many patches around "
+            "each class with sampling='balanced' (--sampling balanced)",
             TrainingWarning,
             stacklevel=5,
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.delayed import delayed
 
+from seg4eo_xr.options import changed
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.running import active_client, run_to_the_end
 from seg4eo_xr.training.config import TrainConfig
@@ -40,6 +41,7 @@ def cross_validate(
     parallel: bool = False,
     progress: bool = True,
     overwrite: bool = False,
+    **changes: Any,
 ) -> CrossValidation:
     """Train once for each fold of a store's patches, and score each fold with what has not seen it.
 
@@ -70,6 +72,8 @@ def cross_validate(
         Whether to show a bar on standard error for each training here.
     overwrite
         Whether to replace another cross-validation in `save_dir`.
+    **changes
+        Fields of `TrainConfig` or of `FoldOptions`, as ``epochs=50`` or ``n_splits=3``.
 
     Returns
     -------
@@ -83,7 +87,8 @@ def cross_validate(
     FileExistsError
         If `save_dir` holds something else.
     """
-    config, folds = config or TrainConfig(), folds or FoldOptions()
+    own = {one.name: changes.pop(one.name) for one in fields(FoldOptions) if one.name in changes}
+    config, folds = changed(config, TrainConfig, changes), changed(folds, FoldOptions, own)
     patches = open_store(store)
     dealt = fold_positions(patches, folds, config.random_seed)
     folder = Path(save_dir)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+# The least number of folds whose t interval is worth a look.
+_FEW_FOLDS = 3
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossValidation:
@@ -128,6 +131,7 @@ class CrossValidation:
             f"cross-validation over {len(self.matrices)} folds",
             f"{'':<{width}}  mean ± std  [95 % t interval]",
             *(f"{name:<{width}}  {found}" for name, found in self.intervals.items()),
+            *self._doubts(),
             *self._ground(),
         ]
         if self.random is not None:
@@ -141,11 +145,20 @@ class CrossValidation:
         ]
         numbers = [f"fold {number + 1}" for number in range(len(self.matrices))]
         parts = [table_html(("score", *numbers, "mean ± std [95 % t interval]"), rows)]
-        ground = self._ground()
+        ground = [*self._doubts(), *self._ground()]
         if self.random is not None:
             parts.append(table_html(*self._comparison()))
             ground += self.random._ground()
         return card_html("cross-validation", self.save_dir, *parts, lines_html(ground))
+
+    def _doubts(self) -> list[str]:
+        """Tell where the folds are too few for their intervals to mean much."""
+        if len(self.matrices) >= _FEW_FOLDS:
+            return []
+        return [
+            f"{len(self.matrices)} folds say almost nothing of how much the scores vary, and their "
+            f"intervals little; take {_FEW_FOLDS} or more: n_splits=5 (--n_splits 5)"
+        ]
 
     def _ground(self) -> list[str]:
         """Tell how near the scored patches come to those that trained for them."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model, pretrained_weights, require_patch_size
+from seg4eo_xr.options import changed
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.training.callbacks import ReadingOrder, RunFiles, TrainingBar
 from seg4eo_xr.training.checks import class_pixels, require_patches, settled_contract
@@ -53,6 +54,7 @@ def train(
     progress: bool = True,
     overwrite: bool = False,
     resume: bool = False,
+    **changes: Any,
 ) -> TrainingRun:
     """Train a network on the patches of a store.
 
@@ -72,6 +74,8 @@ def train(
         Whether to go on with a run in `save_dir` that was stopped, with the same options: on a
         processor it ends with the weights that it would have had. A finished run is given back as
         it is; where there is none, one begins.
+    **changes
+        Single fields of `TrainConfig`, as ``epochs=50``.
 
     Returns
     -------
@@ -93,6 +97,7 @@ def train(
     """
     if overwrite and resume:
         raise ValueError("overwrite replaces a run and resume goes on with it; choose one of them")
+    config = changed(config, TrainConfig, changes)
     patches = open_store(store)
     positions: dict[SplitName, NDArray[np.int64]] = {
         "train": patches.indices("train"),
@@ -102,7 +107,6 @@ def train(
     if resume and not Path(save_dir).exists():
         warnings.warn(f"there is no run in {save_dir}: begun anew", TrainingWarning, stacklevel=2)
     existing: Existing = "overwrite" if overwrite else "resume" if resume else "refuse"
-    config = config or TrainConfig()
     return fit_positions(patches, positions, config, save_dir, progress=progress, existing=existing)
 
 
@@ -235,7 +239,8 @@ def _build(spec: ModelSpec, config: TrainConfig) -> torch.nn.Module:
 
 @contextmanager
 def _interrupts_explained(folder: RunFolder) -> Iterator[None]:
-    """Add to a KeyboardInterrupt what is kept."""
+    """Add to a KeyboardInterrupt what is kept; where nothing is, no folder is left either."""
+    is_new = not folder.save_dir.exists()
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -243,6 +248,9 @@ def _interrupts_explained(folder: RunFolder) -> Iterator[None]:
             told = f"{folder.save_dir} holds the training so far: go on with resume=True (--resume)"
         else:
             told = f"no epoch was finished: {folder.save_dir} holds nothing to go on from"
+            if is_new:
+                with suppress(OSError):  # other files, as a logger's, stay
+                    folder.save_dir.rmdir()
         interrupt.add_note(told)
         raise
 

@@ -23,7 +23,8 @@ class Interval:
     std
         Standard deviation of the sample (``ddof=1``); NaN below two folds.
     low, high
-        Bounds of the interval that holds the true mean with `level`; NaN below two folds.
+        Bounds of the interval that holds the true mean with `level`, within 0..1; NaN below two
+        folds.
     count
         Folds in which the score exists.
     level
@@ -53,7 +54,10 @@ class Interval:
 
 
 def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """Take mean, deviation and Student's t interval of the mean.
+    """Take mean, deviation and Student's t interval of the mean of scores from 0 to 1.
+
+    The interval ends where the scores do. Of two folds it says almost nothing: with one degree of
+    freedom it reaches some nine standard deviations to either side.
 
     The folds of a cross-validation share training patches, so their scores vary less than those of
     independent trainings would; the interval is a lower bound of the uncertainty
@@ -80,4 +84,4 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         return Interval(float(numbers[0]) if count else nan, nan, nan, nan, count, level)
     mean, std = float(numbers.mean()), float(numbers.std(ddof=1))
     reach = float(stats.t.ppf((1 + level) / 2, count - 1)) * std / math.sqrt(count)
-    return Interval(mean, std, mean - reach, mean + reach, count, level)
+    return Interval(mean, std, max(mean - reach, 0.0), min(mean + reach, 1.0), count, level)

@@ -64,6 +64,8 @@ def flattering(report: LeakageReport, patch_size: int) -> list[str]:
         problems.append(
             f"test patches lie {distance:.4g} px from training patches, on ground much like "
             "theirs, which flatters the scores; SpatialSplit(block=..., buffer=...) keeps them "
-            "apart, and cross-validate --compare_random tells by how much"
+            "apart (--split_block, --split_buffer), and cross_validate(fold_block=..., "
+            "compare_random=True) tells by how much (cross-validate --fold_block PIXELS "
+            "--compare_random)"
         )
     return problems

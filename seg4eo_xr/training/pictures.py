@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.canvas import new_canvas
+from seg4eo_xr.canvas import new_canvas, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +23,9 @@ Log = dict[str, "NDArray[np.float64]"]
 
 _TRAIN, _VALIDATION = "#0072b2", "#d55e00"
 _GREY = "0.45"
+NAME_WIDTH = 24
+"""Letters of a line that fit beside an axis."""
+
 _MATRIX_CLASSES = 12  # as many can be told in a matrix with numbers in it
 
 
@@ -60,7 +62,7 @@ def draw_training(
     for name, color in zip(classes.names, classes.colors, strict=True):
         values = log[f"iou_{name}"]
         absent = " (absent)" if np.isnan(values).all() else ""
-        _line(ious, epochs, values, color, short(name) + absent)
+        _line(ious, epochs, values, color, wrapped(name, NAME_WIDTH) + absent)
     best = log["val_miou"][epochs == best_epoch]
     told = f": {best[0]:.3f} in epoch {best_epoch}, the best" if len(best) else ""
     titles = ("loss", f"mean IoU{told}", "learning rate", "IoU of each class")
@@ -156,8 +158,7 @@ def draw_folds(
     for row, (name, found) in zip(rows, intervals.items(), strict=True):
         color = colors.get(name, _GREY)
         if not np.isnan(found.low):
-            low, high = np.clip([found.low, found.high], 0, 1)
-            ax.plot([low, high], [row, row], color=color, linewidth=6, alpha=0.35)
+            ax.plot([found.low, found.high], [row, row], color=color, linewidth=6, alpha=0.35)
         ax.plot(values[name], np.full(len(values[name]), row), "o", color=color, markersize=5)
         ax.plot(found.mean, row, "|", color="0.1", markersize=16, markeredgewidth=2)
         ax.annotate(
@@ -167,7 +168,7 @@ def draw_folds(
             verticalalignment="center",
             fontsize="small",
         )
-    ax.set_yticks(rows, [short(name) for name in intervals])
+    ax.set_yticks(rows, [wrapped(name, NAME_WIDTH) for name in intervals])
     ax.set(xlim=(0, 1), ylim=(-0.7, len(rows) - 0.3))
     ax.grid(alpha=0.25, axis="x")
     ax.set_xlabel("dots: folds; line: mean; bar: 95 % t interval of the mean")
@@ -186,7 +187,7 @@ def _label_epochs(axes: Any, epochs: NDArray[Any]) -> None:
 
     for ax in axes:
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         ax.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
 
 
@@ -212,7 +213,7 @@ def _draw_bars(ax: Axes, found: Mapping[str, Scores], classes: ClassTable) -> No
             ax.text(length + 0.01, place, text, verticalalignment="center", fontsize=8)
         mean = "" if np.isnan(its.miou) else f" (mean {its.miou:.3f})"
         handles.append(Patch(facecolor="0.8", label=split + mean, **looks))
-    ax.set_yticks(rows, [short(name) for name in classes.names])
+    ax.set_yticks(rows, [wrapped(name, NAME_WIDTH) for name in classes.names])
     ax.set_xticks(np.linspace(0, 1, 6))
     ax.set(xlim=(0, 1), title="IoU of each class")
     ax.spines[["top", "right"]].set_visible(False)
@@ -229,7 +230,7 @@ def _draw_matrix(ax: Axes, matrix: NDArray[np.int64], classes: ClassTable, *, sp
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [short(name) for name in classes.names]
+    names = [wrapped(name, NAME_WIDTH) for name in classes.names]
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), names)
     ax.set(title=f"{split}: % of the label's pixels", xlabel="found", ylabel="label")
@@ -248,8 +249,3 @@ def _draw_matrix(ax: Axes, matrix: NDArray[np.int64], classes: ClassTable, *, sp
             fontsize=8,
             color="white" if share > 0.55 else "0.15",
         )
-
-
-def short(name: str) -> str:
-    """Shorten a name to what fits beside an axis."""
-    return textwrap.shorten(name, 24, placeholder="…")

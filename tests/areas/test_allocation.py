@@ -73,6 +73,23 @@ def test_points_sum_to_the_size_and_keep_within_bounds(pixels, rule, minimum, ex
     assert (counts >= np.minimum(minimum, pixels)).all()
 
 
+@given(
+    st.lists(st.integers(1, 10**4), min_size=1, max_size=8),
+    st.sampled_from(["proportional", "equal", "optimal"]),
+    st.integers(2, 20),
+    st.integers(0, 99),
+)
+def test_a_point_more_takes_none_from_any_stratum(pixels, rule, minimum, seed):
+    pixels = np.array(pixels)
+    right = np.random.default_rng(seed).random(len(pixels))
+    least, most = int(np.minimum(minimum, pixels).sum()), int(pixels.sum())
+    before = np.zeros(len(pixels))
+    for size in range(least, min(least + 60, most) + 1):
+        counts = allocate(size, pixels / most, pixels, right, rule=rule, minimum=minimum)
+        assert (counts >= before).all()
+        before = counts
+
+
 def test_too_many_and_too_few_points_are_told():
     with pytest.raises(ValueError, match="make 200; raise size to that, or lower minimum"):
         allocate(100, WEIGHTS, MANY, RIGHT, minimum=50)

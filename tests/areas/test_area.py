@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from seg4eo_xr.areas.area import areas_from_matrix, estimate_areas
 from seg4eo_xr.areas.estimators import normal_quantile
+from seg4eo_xr.areas.sample_table import UNFILLED, reference_codes
 from seg4eo_xr.areas.strata import Strata
 from seg4eo_xr.scenes.classes import ClassTable
 
@@ -222,6 +223,18 @@ def test_points_that_nobody_filled_in_are_an_error_or_left_out():
 
 
 @pytest.mark.parametrize(
+    ("cells", "dtype"), [([1, 2, None], "Float64"), ([1.0, 2.0, None], float), (["1.0", "2 "], str)]
+)
+def test_whole_numbers_are_codes_in_any_column(cells, dtype):
+    column = pd.Series(cells, dtype=dtype)
+    sample = pd.DataFrame({"id": range(len(column)), "reference": column})
+    expected = [UNFILLED if cell is None else int(float(cell)) for cell in cells]
+    table = ClassTable.from_codes([1, 2])
+    assert reference_codes(sample, table).tolist() == expected
+    assert reference_codes(sample, None).tolist() == expected
+
+
+@pytest.mark.parametrize(
     ("change", "strata", "says"),
     [
         ({}, {1: 5, 2: 5, 3: 5}, r"holds 4, which are not among the strata \[1, 2, 3\]"),
@@ -235,6 +248,13 @@ def test_points_that_nobody_filled_in_are_an_error_or_left_out():
 def test_strata_that_do_not_fit_are_told(change, strata, says):
     with pytest.raises(ValueError, match=says):
         estimate_areas(stehman().assign(**change), strata=strata)
+
+
+@pytest.mark.parametrize("sizes", [{1: 0.6, 2: 0.4}, {1: 6.9, 2: 3.0}, {1: float("nan"), 2: 3}])
+def test_sizes_of_strata_are_whole_numbers(sizes):
+    with pytest.raises(ValueError, match=r"whole numbers, got \{1: "):
+        estimate_areas(stehman(), strata=sizes)
+    assert Strata.of_sizes({1: 6.0, 2: np.int64(3)}).pixels == (6, 3)
 
 
 def test_a_stratum_of_no_pixel_and_no_point_is_left_out():

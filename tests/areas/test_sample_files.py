@@ -13,6 +13,7 @@ from seg4eo_xr.areas.own_points import sample_of_points
 from seg4eo_xr.areas.sample_files import read_sample, write_sample
 from seg4eo_xr.areas.sampling import draw_sample
 from seg4eo_xr.maps.cog import write_cog
+from seg4eo_xr.postprocessing.filters import reclassify
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.testing import synthetic_sentinel2
 
@@ -93,9 +94,11 @@ def test_a_table_or_a_smaller_sample_fills_it(sample, labels, mapped, tmp_path):
     np.testing.assert_array_equal(found.points, estimate_areas(path).points)
     larger = draw_sample(mapped, size=220, minimum=10)
     write_sample(larger, tmp_path / "larger.gpkg")
-    again = read_sample(tmp_path / "larger.gpkg")
-    again = again.merge(points[["id", "reference"]], on="id", how="left")
-    assert again["reference_y"].notna().sum() == 150
+    again = read_sample(tmp_path / "larger.gpkg", filled=path)
+    assert again["reference"].notna().sum() == 150
+    points.to_file(tmp_path / "export.gpkg", layer="judged")
+    again = read_sample(tmp_path / "larger.gpkg", filled=tmp_path / "export.gpkg")
+    assert again["reference"].notna().sum() == 150
 
 
 def test_another_map_is_judged_by_the_same_points(sample, labels, tmp_path):
@@ -109,6 +112,27 @@ def test_another_map_is_judged_by_the_same_points(sample, labels, tmp_path):
     part = labels.isel(x=slice(60))
     with pytest.raises(ValueError, match="points lie outside the map"):
         estimate_areas(path, prediction=part)
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_another_map_may_have_other_codes_and_further_classes(sample, labels, tmp_path, names):
+    path = write_sample(sample, tmp_path / "sample.gpkg")
+    interpret(path, labels, names=names)
+    table = ClassTable.from_attrs(labels.attrs)
+    turned = reclassify(labels, dict(zip(table.codes, table.codes[::-1], strict=True)))
+    assert ClassTable.from_attrs(turned.attrs).names == table.names[::-1]
+    expected = estimate_areas(path, prediction=labels)
+    found = estimate_areas(path, prediction=turned)
+    assert found.classes == expected.classes
+    np.testing.assert_array_equal(found.points, expected.points)
+    further = ClassTable.from_codes([*table.codes, 99], [*table.names, "ice"])
+    with_ice = labels.where(labels != table.codes[0], 99).astype(np.uint8)
+    found = estimate_areas(path, prediction=with_ice.assign_attrs(further.to_attrs()))
+    assert found.classes.names == further.names
+    assert found.points[:, -1, 0].sum() == expected.points[:, 0, 0].sum()
+    unnamed = with_ice.assign_attrs(table.to_attrs())
+    with pytest.raises(ValueError, match=r"holds 99 where points lie.*give its class table"):
+        estimate_areas(path, prediction=unnamed)
 
 
 def test_a_deleted_point_has_been_drawn_all_the_same(sample, labels, tmp_path):
@@ -161,6 +185,27 @@ def test_points_of_ones_own_make_a_sample(sample, labels, mapped):
     filled = sample.assign(reference=truth)
     filled.attrs = sample.attrs
     np.testing.assert_array_equal(estimate_areas(own).points, estimate_areas(filled).points)
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_points_without_a_class_stay_unfilled(sample, labels, mapped, tmp_path, names):
+    truth = labels.values[sample["row"], sample["col"]]
+    table = ClassTable.from_attrs(labels.attrs)
+    words = [table.names[table.codes.index(code)] if names else int(code) for code in truth]
+    points = sample[["geometry"]].assign(cover=[*words[:-1], None])
+    # a column of whole numbers with a gap comes back as one of real numbers
+    points.to_file(tmp_path / "points.gpkg")
+    for own in (points, tmp_path / "points.gpkg"):
+        found = sample_of_points(own, mapped, column="cover")
+        assert found["reference"].isna().tolist() == [False] * 149 + [True]
+        with pytest.raises(ValueError, match="1 of 150 points have no reference class"):
+            estimate_areas(found)
+        assert estimate_areas(found, drop_unfilled=True).points.sum() == 149
+
+
+def test_a_sample_in_memory_waits_for_people(sample):
+    with pytest.raises(ValueError, match="150 of 150 points have no reference class"):
+        estimate_areas(sample)
 
 
 def test_points_that_do_not_fit_are_told(sample, mapped):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import dask
 import dask.array as da
 import numpy as np
@@ -118,6 +120,11 @@ def test_the_same_seed_draws_the_same_and_a_larger_sample_holds_the_smaller():
     assert ids(small) == ids(draw_sample(a_map(), size=100, minimum=20))
     assert set(ids(small)) <= set(ids(large))
     assert set(ids(small)) != set(ids(draw_sample(a_map(), size=100, minimum=20, seed=1)))
+
+
+def test_every_larger_sample_holds_the_smaller():
+    samples = [set(ids(draw_sample(a_map(), size=size, minimum=4))) for size in range(30, 60)]
+    assert all(small < large for small, large in pairwise(samples))
 
 
 def test_points_come_in_an_order_that_does_not_tell_the_class():

@@ -180,17 +180,29 @@ def test_a_temperature_that_does_harm_elsewhere_is_warned_of(store):
     assert "on the test patches the probabilities became worse" in repr(worse)
 
 
-def test_the_command_writes_checkpoint_figure_and_report(store, tmp_path, capsys):
+def test_the_command_writes_checkpoint_figure_and_report(store, tmp_path, capsys, monkeypatch):
     save_checkpoint(too_sure(store, 2.0), tmp_path / "model.pth")
     words = ["calibrate", "--model", tmp_path / "model.pth", "--dataset_root", store.path]
     words += ["--output", tmp_path / "new.pth", "--device", "cpu"]
+    monkeypatch.setattr("seg4eo_xr.calibration.calibrate.DELAY_SECONDS", 0)
     extra = ["--figure", tmp_path / "f.png", "--report", tmp_path / "r.json"]
     with scaled_networks():
         assert main([str(word) for word in [*words, *extra]]) == 0
-        assert "fitted to the validation patches" in capsys.readouterr().out
+        told = capsys.readouterr()
+        assert "fitted to the validation patches" in told.out
+        assert "%|" not in told.err  # no bar where nobody looks
         assert load_checkpoint(tmp_path / "new.pth").temperature == pytest.approx(2, rel=0.05)
         assert main([str(word) for word in words]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_bars_are_drawn_for_those_who_ask(store, monkeypatch, capsys):
+    monkeypatch.setattr("seg4eo_xr.calibration.calibrate.DELAY_SECONDS", 0)
+    with scaled_networks():
+        seg.calibrate(too_sure(store, 2.0), store, device="cpu")
+        assert "validation patches: 100%" in capsys.readouterr().err
+        seg.calibrate(too_sure(store, 2.0), store, device="cpu", progress=False)
+    assert not capsys.readouterr().err
 
 
 def test_bad_input_is_told(store, tmp_path):

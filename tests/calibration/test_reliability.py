@@ -112,6 +112,24 @@ def test_classes_are_matched_by_their_names():
     np.testing.assert_array_equal(found.counts, expected.counts)
 
 
+def test_a_column_of_names_is_matched_by_name_or_refused():
+    import geopandas as gpd
+    from shapely import box
+
+    prediction, _, _ = a_map(1)
+    west, south, east, north = prediction.rio.bounds()
+    forest = gpd.GeoDataFrame(
+        {"cover": ["Forest"]}, geometry=[box(west, south, east, north)], crs="EPSG:32633"
+    )
+    found = seg.reliability(prediction, forest, column="cover")
+    codes = prediction["classes"].values
+    assert found.accuracy == pytest.approx((codes == 2).sum() / (codes != 255).sum())
+    bare = prediction.assign(classes=prediction["classes"].drop_attrs())
+    for mapped, cover in ((prediction, "Wald"), (bare, "forest")):
+        with pytest.raises(ValueError, match=f"'{cover}'.*none of them is the map's"):
+            seg.reliability(mapped, forest.assign(cover=cover), column="cover")
+
+
 def test_it_is_told_as_text_html_json_and_picture(tmp_path):
     prediction, labels, _ = a_map(2)
     found = seg.reliability(prediction, layer(labels, 255))

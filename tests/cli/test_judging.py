@@ -74,6 +74,9 @@ def test_points_from_the_shell(files, capsys):
         (("points.gpkg", "--column", "cover", "--border-widths", "2"), "border_widths"),
         (("points.gpkg",), "--column"),
         (("labels.tif", "--figure", "report.text"), "report.text"),
+        (("labels.tif", "--figure", "nowhere/report.png"), "nowhere"),
+        (("labels.tif", "--output", "nowhere/report.json"), "nowhere"),
+        (("labels.tif", "--output", "."), "is a folder"),
     ],
 )
 def test_bad_input_ends_in_one_clear_message(files, more, named, capsys):
@@ -81,3 +84,47 @@ def test_bad_input_ends_in_one_clear_message(files, more, named, capsys):
     told = capsys.readouterr().err
     assert told.count("error: ") == 1
     assert named in told
+
+
+@pytest.fixture
+def computing(monkeypatch):
+    """Make computing an error of its own."""
+
+    def compute(*args, **options):
+        raise AssertionError("computed before the outputs were looked at")
+
+    for name in (
+        "evaluation.confusion.evaluate",
+        "evaluation.change.map_change",
+        "evaluation.change.change_layer",
+        "calibration.calibrate.calibrate",
+        "calibration.confidence.reliability",
+        "areas.sample_files.read_sample",
+        "jobs.job.predict_to_zarr",
+        "maps.survey.map_statistics",
+        "planning.planning.plan",
+    ):
+        monkeypatch.setattr(f"seg4eo_xr.{name}", compute)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate --prediction a --reference b --figure {}",
+        "evaluate --prediction a --reference b --output {}/r.json",
+        "change --before a --after b --output {}/r.json",
+        "change --before a --after b --layer {}",
+        "calibrate --model a --dataset_root b --output c --figure {}",
+        "calibrate --model a --dataset_root b --output c --report {}/r.json",
+        "reliability --prediction a --reference b --figure {}",
+        "reliability --prediction a --reference b --output {}/r.json",
+        "areas --sample a --output {}/r.json",
+        "predict --model a --input b --output c.tif --report {}/r.json",
+        "statistics --map a --output {}/r.json",
+        "plan --model a --input b --output {}/r.json",
+    ],
+)
+def test_nothing_is_computed_for_what_cannot_be_written(computing, tmp_path, line, capsys):
+    assert main(line.format(tmp_path / "report.text").split()) == 2
+    assert "report.text" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

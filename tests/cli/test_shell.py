@@ -22,8 +22,9 @@ from seg4eo_xr.cli.groups import GROUPS
 from seg4eo_xr.cli.option import build, options_of
 from seg4eo_xr.cli.parser import GENERAL_FLAGS, split_words
 from seg4eo_xr.cli.settings import read_settings, write_settings
-from seg4eo_xr.cli.values import UNSET, choices_of, members_of
+from seg4eo_xr.cli.values import UNSET
 from seg4eo_xr.cli.voices import voices
+from seg4eo_xr.kinds import choices_of, members_of
 
 COMMAND = shutil.which("seg4eo-xr", path=Path(sys.executable).parent) or ""
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).filter(
@@ -113,6 +114,7 @@ def test_words_go_before_the_file(tmp_path, capsys):
         ('model = "unte"', "did you mean 'unet'?"),
         ("class_weights = 2", "class_weights = 2 is not numbers"),
         ("epochs = = 3", "no TOML"),
+        ("[train]\nepochs = 3", "[train] is a table, but options stand by themselves"),
     ],
 )
 def test_a_wrong_line_of_a_file_is_told(line, named, tmp_path, capsys):
@@ -131,6 +133,7 @@ def test_a_wrong_line_of_a_file_is_told(line, named, tmp_path, capsys):
         ("trian", "did you mean 'train'?"),
         ("extract sinlge", "did you mean 'extract single'?"),
         ("train --epocs 3", "did you mean --epochs?"),
+        ("train --modle unet", "did you mean --model?"),
         ("train --epochs three", "--epochs: 'three' is not a whole number"),
         ("train --epochs", "--epochs: expected one argument"),
         ("train --model unet+", "did you mean 'unet++'?"),
@@ -162,8 +165,9 @@ def test_every_option_is_explained_in_plain_words_within_80_letters(name, capsys
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["help", *name.split()]) == 0
     page = capsys.readouterr().out
-    for option in options_of(COMMANDS[name]):
-        assert f"--{option.name}" in page
+    command = COMMANDS[name]
+    for option in options_of(command):
+        assert f"--{option.name}" in page or option.name == command.FIRST_WORD
         assert option.text, f"--{option.name} has no help"
     for strange in ("None", "False", "True", "``", "{None}", "PATH", "STR", "\x1b"):
         assert strange not in page, strange
@@ -181,6 +185,25 @@ def test_the_overview_lists_every_command_in_one_line(capsys, monkeypatch):
     assert max(map(len, page.splitlines())) <= 80
     assert "130 interrupted" in page
     assert main([]) == 2
+
+
+def test_help_shows_what_stands_first_without_a_name_and_folders_as_such(capsys):
+    assert main(["completion", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "  {bash,zsh,fish,tcsh}  The shell." in page
+    assert "--shell" not in page
+    for words in (["bash"], ["--shell", "bash"], ["--json", "bash"]):
+        values, _ = split_words("completion", COMMANDS["completion"], words)
+        assert values == {"shell": "bash"}
+    for name in ("demo", "export"):
+        assert main([name, "--help"]) == 0
+        assert "--output FOLDER" in capsys.readouterr().out
+
+
+def test_no_two_options_of_a_command_are_explained_alike():
+    for name, command in COMMANDS.items():
+        texts = [option.text for option in options_of(command)]
+        assert len(set(texts)) == len(texts), name
 
 
 def test_options_of_a_command_have_names_of_their_own():

@@ -33,6 +33,13 @@ def test_postprocess_filters_and_then_sieves(stored, tmp_path, name):
     assert (found.values == expected.values).all()
 
 
+def test_postprocess_without_a_filter_copies_nothing(stored, tmp_path, capsys):
+    output = tmp_path / "calm.tif"
+    assert main(["postprocess", "--prediction", str(stored), "--output", str(output)]) == 2
+    assert "give --majority, as 3, or --sieve, as 25" in capsys.readouterr().err
+    assert not output.exists()
+
+
 def test_postprocess_refuses_what_it_cannot_write(stored, capsys):
     words = ["postprocess", "--prediction", str(stored), "--output", "calm.png"]
     assert main(words) == 2

@@ -124,6 +124,26 @@ def test_another_grid_is_an_error_or_warped():
     np.testing.assert_array_equal(warped.pixels, expected.pixels)
 
 
+def test_a_warped_map_must_say_what_lies_outside_of_it():
+    before = raster(codes_of(1))
+    codes = codes_of(2).astype(np.int16)
+    after = raster(codes, transform=UTM * Affine.translation(5, 0))
+    assert map_change(before, after, warp=True).missing > 0
+    del after.attrs["_FillValue"]
+    with pytest.raises(ValueError, match=r"second map does not cover.*after.*write_nodata"):
+        map_change(before, after, warp=True)
+
+
+@pytest.mark.parametrize("function", [map_change, change_layer])
+@pytest.mark.parametrize("warp", [False, True])
+def test_maps_that_lie_nowhere_are_an_error(function, warp):
+    placed = raster(codes_of(1))
+    lost = placed.drop_vars("spatial_ref")
+    for pair, which in (((placed, lost), "second"), ((lost, placed), "first"), ((lost, lost), "")):
+        with pytest.raises(ValueError, match=f"the {which}.*map has no CRS"):
+            function(*pair, warp=warp)
+
+
 def test_a_second_map_that_covers_more_is_cut():
     before, after = raster(codes_of(1)), raster(codes_of(2))
     cut = map_change(before.rio.isel_window(Window(3, 2, 10, 8)), after)
@@ -156,6 +176,10 @@ def test_the_command_leaves_figures_and_a_layer(tmp_path, capsys):
     layer = seg.open_map(tmp_path / "change.tif")["classes"]
     np.testing.assert_array_equal(layer, change_layer(raster(codes_of(1)), raster(codes_of(2))))
     assert "forest → water" in ClassTable.from_attrs(layer.attrs).names
+    assert main([*words, "--layer", f"{tmp_path}/change.zarr"]) == 0
+    stored = seg.open_map(tmp_path / "change.zarr")["classes"]
+    np.testing.assert_array_equal(stored, layer)
+    capsys.readouterr()
     assert main([*words, "--layer", f"{tmp_path}/change.tif"]) == 2
     assert "--overwrite" in capsys.readouterr().err
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import warnings
 
-import dask.array as da
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -11,28 +10,15 @@ import sklearn.metrics
 import torch
 import torchmetrics.functional.classification as oracle
 import xarray as xr
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import CRS, HEIGHT, TABLE, WIDTH, ZONES, raster, square
 from scipy.ndimage import binary_erosion
-from shapely import Point, box
 
 import seg4eo_xr as seg
 from seg4eo_xr.evaluation.confusion import evaluate
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.testing import chunkings
-
-CRS, NORTH, SIDE = "EPSG:32633", 5_300_000, 10
-TABLE = ClassTable.from_codes([1, 2, 5], ["water", "forest", "meadow"])
-HEIGHT, WIDTH = 30, 40
-
-
-def raster(codes, chunks=None, table=TABLE):
-    data = codes if chunks is None else da.from_array(codes, chunks=chunks)
-    attrs = {} if table is None else table.to_attrs()
-    placed = place(data, CRS, Affine(SIDE, 0, 400_000, 0, -SIDE, NORTH)).assign_attrs(attrs)
-    return placed.rename("classes").rio.write_nodata(255)
 
 
 def codes_of(seed, blob=5, missing=0.1):
@@ -42,24 +28,6 @@ def codes_of(seed, blob=5, missing=0.1):
     codes = coarse.repeat(blob, 0).repeat(blob, 1)[:HEIGHT, :WIDTH].astype(np.uint8)
     codes[rng.random(codes.shape) < missing] = 255
     return codes
-
-
-def square(left, top, right, bottom):
-    """A polygon given in pixels."""
-    x, y = 400_000 + SIDE * np.array([left, right]), NORTH - SIDE * np.array([top, bottom])
-    return box(x[0], y[1], x[1], y[0])
-
-
-ZONES = gpd.GeoDataFrame(
-    {"name": ["west", "middle", "west", "far"]},
-    geometry=[
-        square(0, 0, 15, 30),
-        square(10, 5, 33, 26),
-        square(12, 0, 18, 9),  # overlaps the first of its name, counted once
-        square(200, 0, 210, 9),
-    ],
-    crs=CRS,
-)
 
 
 def inside(*rectangles):
@@ -162,62 +130,6 @@ def test_kappa_of_one_class_alone_does_not_exist():
     assert result.accuracy == 1
 
 
-def points_at(places, classes, crs=CRS):
-    geometry = [Point(400_000 + SIDE * x, NORTH - SIDE * y) for x, y in places]
-    return gpd.GeoDataFrame({"cover": classes}, geometry=geometry, crs=CRS).to_crs(crs)
-
-
-@pytest.mark.parametrize("chunks", [None, (7, 11)])
-@pytest.mark.parametrize("crs", [CRS, "EPSG:4326"])
-def test_the_pixel_under_each_point_is_compared_and_the_others_are_told(chunks, crs):
-    codes = np.full((HEIGHT, WIDTH), 1, np.uint8)
-    codes[:, 20:] = 2
-    codes[0, 0] = 255
-    places = [
-        (5.5, 5.5),
-        (5.6, 5.6),
-        (25.5, 9.5),
-        (30.5, 9.5),
-        (0.5, 0.5),
-        (-3, 4),
-        (99, 4),
-        (9, 9.4),
-    ]
-    classes = ["water", "water", "forest", "water", "water", "forest", "water", None]
-    points = points_at(places, classes, crs)
-    result = evaluate(
-        raster(codes, chunks), points, column="cover", zones=ZONES, zone_column="name"
-    )
-    assert result.matrix.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
-    assert result.points.to_dict() == {"compared": 4, "outside": 2, "nodata": 1, "unlabelled": 1}
-    assert result.zones["west"].matrix.sum() == 2
-    text = repr(result)
-    assert "4 points compared, 2 outside the map, 1 on nodata, 1 without a class" in text
-    assert result.to_dict()["points"]["outside"] == 2
-
-
-def test_points_of_a_file_are_compared_too(tmp_path):
-    codes = np.full((HEIGHT, WIDTH), 1, np.uint8)
-    points = points_at([(3, 3), (8, 8)], [1, 5])
-    points.to_file(tmp_path / "points.gpkg")
-    result = evaluate(raster(codes), tmp_path / "points.gpkg", column="cover")
-    assert result.matrix.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
-
-
-@pytest.mark.parametrize(
-    ("points", "options", "says"),
-    [
-        ([(3, 3)], {}, "name the column"),
-        ([(3, 3)], {"column": "cover", "border_widths": (1,)}, "border_widths"),
-        ([(-3, 3)], {"column": "cover"}, "1 outside the map"),
-    ],
-)
-def test_points_that_cannot_be_compared_are_an_error(points, options, says):
-    codes = np.ones((HEIGHT, WIDTH), np.uint8)
-    with pytest.raises(ValueError, match=says):
-        evaluate(raster(codes), points_at(points, [1] * len(points)), **options)
-
-
 def test_classes_that_one_side_lacks_are_kept():
     ours = ClassTable.from_codes([1, 2, 3], ["water", "forest", "rock"])
     theirs = ClassTable.from_codes([1, 2, 3], ["forest", "snow", "water"])
@@ -240,6 +152,53 @@ def test_tables_of_two_languages_are_matched_by_code():
     assert result.classes == TABLE
 
 
+def halves(names):
+    """Polygons of the two halves of a map whose left is water and whose right is forest."""
+    return gpd.GeoDataFrame(
+        {"cover": names}, geometry=[square(0, 0, 20, 30), square(20, 0, 40, 30)], crs=CRS
+    )
+
+
+def in_halves(table=TABLE):
+    codes = np.ones((HEIGHT, WIDTH), np.uint8)
+    codes[:, 20:] = 2
+    return raster(codes, table=table)
+
+
+def references(names):
+    """A column of names in all forms that a reference has."""
+    shapes = halves(names)
+    burned = seg.open_labels(shapes, like=in_halves(), column="cover")
+    return [
+        (shapes, {"column": "cover"}),
+        (shapes.set_geometry(shapes.centroid), {"column": "cover"}),
+        (burned, {}),
+    ]
+
+
+@pytest.mark.parametrize("names", [["water", "forest"], ["Water", "FOREST"], [" water", "Forest "]])
+def test_names_are_matched_whatever_codes_they_would_have_alone(names):
+    for reference, options in references(names):
+        result = evaluate(in_halves(), reference, **options)
+        assert result.accuracy == 1
+        assert result.classes == TABLE
+
+
+def test_names_that_the_map_does_not_have_are_an_error_and_no_score():
+    table = ClassTable.from_codes([1, 2], ["Wasser", "Wald"])
+    for reference, options in references(["Wasser", "Wald"]):
+        for mapped in (in_halves(), in_halves(table=None)):
+            with pytest.raises(ValueError, match=r"'Wald', 'Wasser'.*give classes="):
+                evaluate(mapped, reference, **options)
+            assert evaluate(mapped, reference, classes=table, **options).accuracy == 1
+
+
+def test_a_map_that_lies_nowhere_is_an_error():
+    codes = codes_of(1)
+    with pytest.raises(ValueError, match="the scene has no CRS"):
+        evaluate(raster(codes).drop_vars("spatial_ref"), raster(codes))
+
+
 def test_a_map_store_with_further_layers_is_a_reference(tmp_path):
     codes = codes_of(1)
     sure = raster(codes).astype(np.float32).rename("confidence")
@@ -253,6 +212,7 @@ def test_a_map_store_with_further_layers_is_a_reference(tmp_path):
     ("zones", "options", "says"),
     [
         (ZONES, {"zone_column": "nom"}, "zone_column"),
+        (None, {"zone_column": "name"}, "no zones; give them with zones="),
         (ZONES.set_geometry(ZONES.centroid), {}, "must be polygons, got Point"),
         (ZONES.assign(name=None), {"zone_column": "name"}, "without a name"),
         (ZONES.iloc[3:], {}, "do not overlap"),

@@ -105,6 +105,22 @@ def test_an_address_and_own_processes_give_the_same_bytes(folder, finished, tmp_
     assert digest(there.path) == digest(finished.path)
 
 
+@pytest.mark.parametrize("workers", [None, 1])
+def test_what_workers_warn_of_is_warned_of_here(workers, tmp_path):
+    faint = toy_scene() // 500
+    with pytest.warns(seg.ContractWarning, match="never saw") as told:
+        seg.predict_to_zarr(
+            faint.assign_attrs(toy_scene().attrs),
+            toy_checkpoint(),
+            tmp_path / "map.zarr",
+            workers=workers,
+            progress=False,
+            **OPTIONS,
+        )
+    texts = [str(one.message) for one in told if one.category is seg.ContractWarning]
+    assert workers is None or len(texts) == len(set(texts))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_processes_gives_the_same_bytes(workers, folder, finished, tmp_path):

@@ -210,3 +210,38 @@ def test_a_disk_that_is_full_stops_a_job_which_goes_on_when_there_is_room(
     assert 0 < len(kept) < TILES
     make_room()
     require_resumed(folder, output)
+
+
+def test_what_is_finished_starts_no_worker(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / "finished.zarr", tmp_path / "map.zarr")
+    monkeypatch.setattr("seg4eo_xr.jobs.order.job_cluster", stop)
+    run_job(folder, tmp_path / "map.zarr", resume=True, **SMALL)
+
+
+def test_what_cannot_be_starts_no_worker(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("seg4eo_xr.jobs.order.job_cluster", stop)
+    with pytest.raises(ValueError, match="overlap"):
+        run_job(folder, tmp_path / "map.zarr", **SMALL | {"overlap": 32})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("as_scene", [Path, seg.open_scene, lambda path: [path]])
+def test_a_scene_is_not_replaced_by_its_map(as_scene, folder, tmp_path):
+    shutil.copy(folder / "scene.tif", tmp_path)
+    before = digest(tmp_path / "scene.tif")
+    with pytest.raises(ValueError, match=r"scene\.tif is the scene itself"):
+        seg.predict_to_zarr(
+            as_scene(tmp_path / "scene.tif"),
+            toy_checkpoint(),
+            tmp_path / "scene.tif",
+            overwrite=True,
+            progress=False,
+            **OPTIONS,
+        )
+    assert digest(tmp_path / "scene.tif") == before
+
+
+def test_a_folder_is_not_replaced_by_a_file(folder, tmp_path):
+    (tmp_path / "map.tif").mkdir()
+    with pytest.raises(FileExistsError, match="is a folder"):
+        run_job(folder, tmp_path / "map.tif", overwrite=True, **SMALL)

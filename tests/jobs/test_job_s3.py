@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from toy_jobs import digest, make_files, run_job
+from toy_jobs import OPTIONS, digest, failing_scene, make_files, run_job, toy_checkpoint
 
 import seg4eo_xr as seg
 from seg4eo_xr.jobs import order
@@ -149,3 +149,33 @@ def test_a_server_that_fails_gets_no_half_a_cog(bucket, moody, folder, monkeypat
 def test_a_bucket_that_is_not_there_is_named(bucket, folder):
     with pytest.raises(OSError, match=r"s3://none/map\.zarr"):
         run_job(folder, "s3://none/map.zarr")
+
+
+def test_a_job_without_a_finished_tile_leaves_nothing(bucket):
+    place = f"{bucket}/broken.zarr"
+    with pytest.raises(seg.JobFailedError):
+        seg.predict_to_zarr(
+            failing_scene(OSError("unreadable"))[:, 140:, 90:],
+            toy_checkpoint(),
+            place,
+            progress=False,
+            **OPTIONS,
+        )
+    assert not locate(place).exists()
+    assert not locate(f"{place}.run").exists()
+
+
+def test_only_maps_are_replaced(folder, bucket):
+    place = f"{bucket}/precious.zarr"
+    (locate(place) / ".zgroup").write_text("{}")
+    with pytest.raises(FileExistsError, match="no Zarr store"):
+        run_job(folder, place, overwrite=True)
+    assert (locate(place) / ".zgroup").read_text() == "{}"
+
+
+def test_options_that_workers_would_not_get_are_refused(folder, bucket):
+    from upath import UPath
+
+    output = UPath(f"{bucket}/own.zarr", key="key", secret="secret")
+    with pytest.raises(ValueError, match="AWS_ACCESS_KEY_ID"):
+        run_job(folder, output)

@@ -93,3 +93,10 @@ def test_a_single_job_refuses_a_series(scenes, tmp_path):
     with pytest.raises(ValueError, match="scenes_of"):
         seg.predict_to_zarr(seg.open_cube(scenes, DATES), toy_checkpoint(), tmp_path / "map.zarr")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_dates_are_looked_at_before_the_first_is_mapped(scenes, tmp_path):
+    short = scenes[1].isel(band=slice(2))
+    with pytest.raises(ValueError, match="B04"):
+        run([scenes[0], short], tmp_path / "map.zarr")
+    assert not list(tmp_path.iterdir())

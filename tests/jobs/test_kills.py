@@ -93,6 +93,21 @@ def test_a_job_killed_at_its_very_end_is_done(name, folder, tmp_path, monkeypatc
     require_resumed(folder, output)
 
 
+def test_jobs_side_by_side_on_one_cluster_keep_to_their_own_maps(folder, tmp_path):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        contextlib.ExitStack() as stack,
+    ):
+        more = {"scheduler": cluster.scheduler_address}
+        outputs = [tmp_path / name for name in ("one.zarr", "two.zarr", "three.tif")]
+        jobs = [stack.enter_context(job_to_kill(folder, output, **more)) for output in outputs]
+        for job in jobs:
+            job.join()
+        assert [job.exitcode for job in jobs] == [0, 0, 0]
+    assert digest(outputs[0]) == digest(outputs[1]) == digest(folder / "finished.zarr")
+    assert digest(outputs[2]) == digest(folder / "finished.tif")
+
+
 def kills_while_the_cog_is_made(folder, tmp_path, count):
     """Kill a job again and again at random moments of its last step."""
     rng = np.random.default_rng(count)

@@ -105,6 +105,10 @@ def test_workers_of_another_version_are_named(client, monkeypatch):
     monkeypatch.setattr(client, "run", lambda _: theirs)
     with pytest.raises(ImportError, match=r"worker tcp://a:1 has seg4eo_xr 0\.0\.1, torch not"):
         require_same_package(client)
+    monkeypatch.setattr(client, "run", lambda _: {})
+    monkeypatch.setattr(client, "run_on_scheduler", lambda _: theirs["tcp://a:1"])
+    with pytest.raises(ImportError, match=r"the scheduler has seg4eo_xr 0\.0\.1"):
+        require_same_package(client)
 
 
 def test_gpus_are_dealt_out_in_turn(monkeypatch):

@@ -1,9 +1,14 @@
 """Laws of the log of a job: how far it is, what was written, and what its workers say."""
 
 import logging
+import time
+from contextlib import ExitStack
 
 import pytest
+from distributed import Client, LocalCluster
 from toy_jobs import make_files, run_job
+
+from seg4eo_xr.jobs.worker_log import worker_log_heard
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::seg4eo_xr.ContractWarning"),
@@ -53,3 +58,27 @@ def test_worker_processes_are_left_alone_where_nobody_listens(folder, tmp_path, 
     with caplog.at_level(logging.WARNING, logger="seg4eo_xr"):
         run_job(folder, tmp_path / "map.zarr", workers=1)
     assert not [r for r in caplog.records if r.name.startswith("seg4eo_xr")]
+
+
+def test_one_who_stops_listening_leaves_the_others_their_log(caplog):
+    with (
+        LocalCluster(n_workers=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+        caplog.at_level(logging.INFO, logger="seg4eo_xr"),
+    ):
+        first, second = ExitStack(), ExitStack()
+        first.enter_context(worker_log_heard(client))
+        second.enter_context(worker_log_heard(client))
+        first.close()
+        client.submit(say, "still here", pure=False).result()
+        for _ in range(100):
+            if told_by(caplog, "test"):
+                break
+            time.sleep(0.05)
+        second.close()
+        client.submit(say, "too late", pure=False).result()
+    assert told_by(caplog, "test") == ["still here"]
+
+
+def say(text):
+    logging.getLogger("seg4eo_xr.test").info(text)

@@ -7,13 +7,19 @@ import pystac
 import pytest
 import rasterio
 import torch
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from shapely.geometry import shape
 
 from seg4eo_xr.maps.cog import verify_cog
 from seg4eo_xr.maps.regions import write_region
+from seg4eo_xr.maps.stac import _common_bounds
 from seg4eo_xr.maps.store import open_map, write_zarr
 from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.testing import plain_contract
 
@@ -131,3 +137,61 @@ def test_a_published_tile_is_a_scene_for_gdal(make_map, tmp_path):
 def test_options_that_do_not_fit_are_refused(make_map, tmp_path, options, says):
     with pytest.raises(ValueError, match=says):
         write_region(make_map(), tmp_path / "region", **options)
+
+
+def test_only_a_published_map_is_replaced(make_map, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    with pytest.raises(FileExistsError, match="no published map"):
+        write_region(make_map(), tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years"
+    region = write_region(make_map(), tmp_path / "region")
+    assert write_region(make_map(), region, overwrite=True) == region
+
+
+def test_a_missing_model_is_told_before_anything_is_written(make_map, tmp_path, monkeypatch):
+    monkeypatch.setattr("seg4eo_xr.maps.regions.write_cog", None)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
+        write_region(make_map(), tmp_path / "region", model=tmp_path / "nothing.pth")
+
+
+def test_tiles_say_nothing_of_the_job_of_the_whole(make_map, tmp_path):
+    whole = make_map().assign_attrs(job="{}", statistics="{}", model="unet")
+    region = write_region(whole, tmp_path / "region")
+    attrs = open_map(region / "classes" / "0.0.tif").attrs
+    assert attrs["model"] == "unet"
+    assert not {"job", "statistics"} & set(attrs)
+
+
+@pytest.mark.parametrize(("crs", "west", "step"), [(32660, 5.5e5, 3000), (4326, 178.8, 0.0202)])
+def test_maps_across_the_antimeridian_are_where_they_are(crs, west, step, make_map, tmp_path):
+    south = 6.5e6 if crs != 4326 else 59.0
+    transform = Affine(step, 0, west, 0, -step, south + 150 * step)
+    plane = make_map()["classes"].compute()
+    here = place(plane.values, crs, transform).assign_attrs(plane.attrs).to_dataset(name="classes")
+    region = write_region(here, tmp_path / "region", tile_size=64)
+    bounds = json.loads((region / "collection.json").read_text())["extent"]["spatial"]["bbox"][0]
+    assert 170 < bounds[0] <= 180
+    assert -180 <= bounds[2] < -170
+    for file in (region / "items").glob("*.json"):
+        item = json.loads(file.read_text())
+        footprint = shape(item["geometry"])
+        assert footprint.is_valid
+        assert -180 <= footprint.bounds[0] <= footprint.bounds[2] <= 180
+        begin, end = item["bbox"][0], item["bbox"][2]
+        # A box that crosses is told from one that does not by west being greater than east.
+        crosses = footprint.geom_type == "MultiPolygon"
+        assert (begin > end) == crosses
+
+
+@given(st.lists(st.tuples(st.integers(-90, 90), st.integers(0, 60)), min_size=1))
+def test_a_common_box_holds_all_boxes_wherever_the_globe_is_cut(spans):
+    turned = []
+    for cut in (0, 113, 180):
+        wrapped = [
+            [((a + cut + 180) % 360) - 180, 0, ((a + w + cut + 180) % 360) - 180, 1]
+            for a, w in spans
+        ]
+        west, _, east, _ = _common_bounds(wrapped)
+        turned.append(((west - cut) % 360, (east - west) % 360))
+    first, last = min(a for a, _ in spans), max(a + w for a, w in spans)
+    assert set(turned) == {(first % 360, last - first)}

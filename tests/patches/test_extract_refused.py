@@ -9,6 +9,7 @@ import shapely
 import xarray as xr
 from toy_jobs import digest
 
+from seg4eo_xr.geometry.splits import SpatialSplit
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.scenes.classes import ClassTable
@@ -109,6 +110,12 @@ def test_a_scene_is_added_once(scene_and_labels, tmp_path):
             extract((scene, labels), tmp_path / "a.zarr", append=True)
     finally:
         del scene.encoding["source"]
+
+
+@pytest.mark.parametrize("split", ["spatial", SpatialSplit])
+def test_a_split_is_a_rule(scene_and_labels, tmp_path, split):
+    with pytest.raises(TypeError, match=r"split must be a rule, as .*SpatialSplit\(block=2560\)"):
+        extract(scene_and_labels, tmp_path / "a.zarr", split=split)
 
 
 def test_nothing_else_is_overwritten(scene_and_labels, tmp_path):

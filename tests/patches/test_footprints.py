@@ -95,6 +95,6 @@ def test_windows_that_the_reference_crs_cannot_hold_are_refused():
     table = np.array([[0], [0], [10], [10]])
     seen_from_above = "+proj=ortho +lat_0=50 +lon_0=-90"
     with pytest.raises(
-        ValueError, match="a scene in EPSG:4326 has windows that cannot be expressed"
+        ValueError, match=r"a scene in EPSG:4326 \(WGS 84\) has windows that cannot be expressed"
     ):
         on_reference(*table, beyond, "EPSG:4326", TRANSFORM, seen_from_above)

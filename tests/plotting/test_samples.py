@@ -7,9 +7,10 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.image import imread
 
+from seg4eo_xr.canvas import wrapped
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.plotting import plot_samples
-from seg4eo_xr.plotting.samples import read_sample
+from seg4eo_xr.plotting.samples import _shares, read_sample
 from seg4eo_xr.testing import synthetic_sentinel2
 
 GREY = 0.5
@@ -122,3 +123,13 @@ def test_a_picture_for_a_file_is_no_figure_of_pyplot(store, tmp_path):
     plot_samples(str(store.path), indices=[0], path=tmp_path / "sample.png")
     assert imread(tmp_path / "sample.png").ndim == 3
     assert not pyplot.get_fignums()
+
+
+def test_captions_break_between_words():
+    names = ("permanently irrigated and non-irrigated arable cropland", "water")
+    told = _shares(names, np.array([30, 10]), 100)
+    lines = wrapped(told, 46).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert lines == [
+        "permanently irrigated and non-irrigated arable",
+        "cropland 30.0 %, water 10.0 %",
+    ]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mosaics import CODES, NODATA, TABLE, as_map, chunked_mosaics, noisy_codes
 
 import seg4eo_xr as seg
+from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.postprocessing.filters import majority
 from seg4eo_xr.testing import raising_scheduler
 
@@ -56,7 +57,7 @@ def test_filters_keep_attributes_other_layers_and_laziness():
 
 @pytest.mark.parametrize("size", [0, -3, 4])
 def test_a_square_without_a_middle_is_refused(size):
-    with pytest.raises(ValueError, match=f"size must be an odd number of pixels.*got {size}"):
+    with pytest.raises(ValueError, match=f"size.* must be an odd number of pixels.*got {size}"):
         seg.majority_filter(as_map(noisy_codes(0, (9, 9))), size)
 
 
@@ -91,6 +92,27 @@ def test_the_class_table_follows():
     ).sum()
 
 
+def test_codes_that_the_table_lacks_get_a_name_and_a_colour():
+    values = noisy_codes(0, (9, 9))
+    values[4, 4] = 66
+    new = {1: 1, 2: 2, 5: 5, 9: 9, 66: 67}
+    changed = seg.reclassify(as_map(values)["classes"], new)
+    table = seg.ClassTable.from_attrs(changed.attrs)
+    assert table.names == (*TABLE.names, "class 66")
+    assert len(set(table.colors)) == 5
+    assert changed.values[4, 4] == 67
+
+
+def test_what_a_layers_encoding_says_stays():
+    codes = as_map(noisy_codes(0, (20, 20)))["classes"].drop_attrs()
+    codes.encoding = {"_FillValue": 9, "dtype": np.dtype(np.uint8)}
+    changed = seg.reclassify(codes, {1: 111, 2: 311, 5: 523, 255: 7})
+    assert nodata_of(changed) == 9
+    np.testing.assert_array_equal(changed == 9, codes == 9)
+    # what is written is what there is
+    assert "dtype" not in changed.encoding
+
+
 def test_wider_codes_get_a_wider_dtype_and_nodata_stays():
     codes = as_map(noisy_codes(0, (20, 20)))["classes"]
     wide = seg.reclassify(codes, {1: 111, 2: 311, 5: 523, 9: 9})
@@ -103,6 +125,7 @@ def test_wider_codes_get_a_wider_dtype_and_nodata_stays():
     [
         ({1: 1, 2: 2, 5: 5}, {}, r"what becomes of the classes \[9\]"),
         ({1: 1, 2: 2, 5: 5, 9: 255}, {}, "new code 255 is the map's nodata code"),
+        ({1: 1, 2: 2, 5: 5, 9: 9, 255: 7}, {}, r"code 255 a class.*nodata; fill it first"),
         ({1: None, 2: None, 5: None, 9: None}, {}, "leaves no class"),
         ({1: 1, 2: 2, 5: 5, "city": 9}, {}, r"codes names \['city'\]"),
         ({1: 1, 2: 2, 5: 5, 9: 9}, {"names": {3: "x"}}, r"names has the codes \[3\]"),

@@ -48,6 +48,13 @@ def test_a_border_to_what_is_unlabelled_is_none(ignore):
     assert near_border(codes, 2, ignore).tolist() == [[False, True, False, True, False]]
 
 
+@pytest.mark.parametrize(("dtype", "ignore"), [(np.uint32, 2**32 - 1), (np.int64, 2**40)])
+def test_what_has_no_label_may_have_a_code_of_any_width(dtype, ignore):
+    codes = np.array([[1, 1, ignore, 2, 2]], dtype)
+    assert not near_border(codes, 1, ignore).any()
+    assert near_border(codes, 2, ignore).tolist() == [[False, True, False, True, False]]
+
+
 def test_nothing_is_read_and_names_are_deterministic():
     labels = xr.DataArray(np.zeros((8, 8), np.uint8), dims=("y", "x")).chunk(3)
     with dask.config.set(scheduler=raising_scheduler):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.coding import code_features, common_classes
+from seg4eo_xr.scenes.coding import code_features, common_classes, is_numbered
 from seg4eo_xr.scenes.label_options import LabelOptions
 
 CROPS = ("maize", "oats", "rye", "wheat")
@@ -44,6 +44,13 @@ def test_alone_names_are_numbered_in_alphabetical_order(names):
     coding = _code(names)
     assert coding.classes.names == tuple(sorted(set(names)))
     assert coding.classes.codes == tuple(range(1, len(set(names)) + 1))
+
+
+def test_labels_tell_where_their_codes_were_made_up():
+    table = ClassTable.from_codes([3, 5], ["rye", "oats"])
+    assert is_numbered(_code(["rye", "oats"]).to_attrs())
+    assert not is_numbered(_code(["rye", "oats"], table).to_attrs())
+    assert not is_numbered(_code(["311", "112"]).to_attrs())
 
 
 def test_texts_of_digits_are_codes():

@@ -16,7 +16,7 @@ from seg4eo_xr.scenes.label_options import LabelOptions
         ({"ignore_border": -1}, ValueError, "ignore_border counts pixels.*-1"),
         ({"overlap": "top"}, ValueError, "overlap must be one of last, first.*'top'"),
         ({"warp_resampling": "cubic"}, ValueError, "one of nearest, mode.*'cubic'"),
-        ({"unlabelled": 7}, TypeError, r"tuple of codes, as \(0,\), or of names, got 7"),
+        ({"unlabelled": 7}, TypeError, r"unlabelled must be .*names, got 7; give \(7,\)"),
     ],
 )
 def test_impossible_options_are_refused(changes, kind, message):

@@ -73,6 +73,10 @@ def test_the_figures_and_the_picture_are_left(found: CrossValidation) -> None:
     assert [run["run"] for run in written["runs"]] == ["fold_1", "fold_2"]
     assert found.plot_path.stat().st_size > 0
     assert "95 % t interval" in repr(found)
+    for shown in (repr(found), found._repr_html_()):
+        assert shown.count("2 folds say almost nothing") == 1
+    three = replace(found, matrices=np.concatenate([found.matrices, found.matrices[:1]]))
+    assert "almost nothing" not in repr(three)
     assert "fold 2" in found._repr_html_()
     assert found.plot().axes
 
@@ -125,8 +129,8 @@ def test_random_folds_have_nothing_to_be_compared_with(patches: PatchStore, tmp_
 def test_called_again_it_trains_nothing(
     found: CrossValidation, patches: PatchStore, trained: list[str]
 ) -> None:
-    options = replace(QUICK, threads=1)  # says how, and not what
-    again = cross_validate(patches, found.save_dir, options, TWO, progress=False)
+    # threads say how, and not what; the folds are those of TWO
+    again = cross_validate(patches, found.save_dir, QUICK, n_splits=2, threads=1, progress=False)
     assert trained == []
     np.testing.assert_array_equal(again.matrices, found.matrices)
 

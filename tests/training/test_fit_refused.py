@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from toy_training import tiny_network
 
+from seg4eo_xr.models.checkpoint import load_checkpoint
 from seg4eo_xr.training import checks
 from seg4eo_xr.training.config import TrainConfig, TrainingWarning
+from seg4eo_xr.training.crossvalidate import cross_validate
 from seg4eo_xr.training.fit import train
 from seg4eo_xr.training.losses import SegmentationLoss
 
@@ -44,7 +46,7 @@ def test_a_diverged_training_says_so(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 999}, r"batch_size 999 is larger.*--batch_size to at most 27"),
+        ({"batch_size": 999}, r"batch_size 999 is larger.*\(--batch_size\) to at most 27"),
         ({"mode": "binary"}, "tells 2 classes apart"),
         ({"device": "mps"}, "device 'mps' is not available"),
         ({"classes": 5}, r"--classes says 5, but .*store.zarr has 6 classes \(water, forest"),
@@ -107,3 +109,35 @@ def test_a_file_in_place_of_the_folder_is_refused(patches: PatchStore, tmp_path:
         train(patches, tmp_path / "run", QUICK, progress=False)
     with pytest.raises(OSError, match="cannot write the run"):
         train(patches, tmp_path / "run" / "inner", QUICK, progress=False)
+
+
+def test_options_that_are_no_set_are_told_how_to_be_one(
+    patches: PatchStore, tmp_path: Path
+) -> None:
+    told = r"a TrainConfig is wanted, got dict; write TrainConfig\(epochs=3\)"
+    for run in (train, cross_validate):
+        with pytest.raises(TypeError, match=told):
+            run(patches, tmp_path / "run", {"epochs": 3})  # type: ignore[operator]
+        with pytest.raises(TypeError, match=r"'epoch'; did you mean 'epochs'\?"):
+            run(patches, tmp_path / "run", epoch=3)  # type: ignore[operator]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_options_may_be_given_one_by_one(patches: PatchStore, tmp_path: Path) -> None:
+    run = train(patches, tmp_path / "run", QUICK, random_seed=7, progress=False)
+    assert load_checkpoint(run.final_path).config["random_seed"] == 7
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_training_that_is_interrupted_at_once_leaves_no_folder(
+    patches: PatchStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SegmentationLoss, "forward", interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(patches, tmp_path / "run", QUICK, progress=False)
+    assert "no epoch was finished" in caught.value.__notes__[0]
+    assert not (tmp_path / "run").exists()

@@ -18,10 +18,15 @@ def test_it_is_students_interval() -> None:
 
 
 def test_by_hand() -> None:
-    # t(0.975, 4) = 2.776; the deviation of 1..5 is 1.581
-    found = t_interval([1, 2, 3, 4, 5])
-    assert found.mean == 3
-    assert found.high == pytest.approx(3 + 2.776 * 1.5811 / math.sqrt(5), abs=1e-3)
+    # t(0.975, 4) = 2.776; the deviation of 0.1..0.5 is 0.1581
+    found = t_interval([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert found.mean == pytest.approx(0.3)
+    assert found.high == pytest.approx(0.3 + 2.776 * 0.15811 / math.sqrt(5), abs=1e-4)
+
+
+def test_it_ends_where_scores_do() -> None:
+    assert (t_interval([0.05, 0.2]).low, t_interval([0.8, 0.95]).high) == (0, 1)
+    assert str(t_interval([0.05, 0.2])) == "0.125 ± 0.106  [0.000, 1.000]"
 
 
 def test_folds_without_the_score_do_not_count() -> None:

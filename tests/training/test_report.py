@@ -126,7 +126,8 @@ def test_the_splits_are_told_beside_the_scores(
     leaks = dict(report["leakage"])
     (warning,) = leaks.pop("warnings")  # patches of a regular grid, dealt at random, touch
     assert leaks == patches.leakage.to_dict()
-    assert "compare_random" in warning
+    for remedy in ("SpatialSplit(block=", "--split_block", "fold_block=", "--fold_block PIXELS"):
+        assert remedy in warning
     assert "test and train: they touch, nothing in common" in repr(run)
     assert "warning: test patches lie 1 px from training patches" in repr(run)
 
@@ -209,6 +210,39 @@ def test_a_matrix_of_many_classes_has_a_scale_instead_of_numbers() -> None:
     figure = draw_classes({"test": scores(matrix)}, matrix, classes, shown=False)
     assert not figure.axes[1].texts
     assert len(figure.axes) == 3
+
+
+def test_names_that_differ_stay_different_and_whole() -> None:
+    from seg4eo_xr.scenes.classes import ClassTable
+
+    names = (
+        "broadleaved_evergreen_forest",
+        "Tree cover, broadleaved, evergreen",
+        "Tree cover, broadleaved, deciduous",
+    )
+    matrix = np.eye(3, dtype=np.int64)
+    table = ClassTable.from_codes([1, 2, 3], names)
+    figure = draw_classes({"test": scores(matrix)}, matrix, table, shown=False)
+    for axis in (figure.axes[0].yaxis, figure.axes[1].xaxis, figure.axes[1].yaxis):
+        shown = [text.get_text() for text in axis.get_ticklabels()]
+        assert [text.replace("\n", " ").replace("_ ", "_") for text in shown] == list(names)
+
+
+def test_epochs_are_whole() -> None:
+    from seg4eo_xr.scenes.classes import ClassTable
+
+    table = ClassTable.from_codes([1, 2])
+    columns = ("train_loss", "val_loss", "val_miou", "learning_rate")
+    columns += tuple(f"iou_{name}" for name in table.names)
+    for count in (1, 2, 3, 40):
+        log = {name: np.full(count, 0.5) for name in columns}
+        log["epoch"] = np.arange(1, count + 1)
+        figure = draw_training(log, table, shown=False)
+        figure.canvas.draw()
+        (low, high), ticks = figure.axes[2].get_xlim(), figure.axes[2].get_xticks()
+        seen = ticks[(ticks >= low) & (ticks <= high)]
+        assert len(seen) >= 1
+        assert set(seen) <= set(log["epoch"])
 
 
 def test_folds_are_dots_beside_their_interval() -> None:
