@@ -11,6 +11,8 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import dask.config
+
 from seg4eo_xr import accessor as _accessor  # noqa: F401  (registers .seg4eo with xarray)
 
 if TYPE_CHECKING:
@@ -95,6 +97,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+if dask.config.get("array.query-planning", None):
+    raise ImportError(
+        "dask's array.query-planning is on, under which arrays have no graph to add to; set "
+        "DASK_ARRAY__QUERY_PLANNING=False, or dask.config, before dask.array is imported"
+    )
 
 _HOME = {
     "AreaEstimate": "areas.area_estimate",

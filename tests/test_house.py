@@ -1,6 +1,7 @@
 """The house: who may import whom, what importing costs, what is public and documented."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,18 @@ def test_importing_loads_neither_torch_nor_a_plotting_library(statement):
     code = f"{statement}, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_setting_of_dask_under_which_nothing_works_is_told():
+    done = subprocess.run(
+        [sys.executable, "-c", "import seg4eo_xr"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DASK_ARRAY__QUERY_PLANNING": "True"},
+    )
+    assert done.returncode == 1
+    assert "ImportError: dask's array.query-planning is on" in done.stderr
+    assert "DASK_ARRAY__QUERY_PLANNING=False" in done.stderr
 
 
 def test_every_public_name_is_there_and_documented():
