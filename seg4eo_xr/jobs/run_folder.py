@@ -19,8 +19,8 @@ import xxhash
 from filelock import FileLock, Timeout
 
 from seg4eo_xr.jobs.markers import count_markers, write_at_once
-from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.writing import is_local
+from seg4eo_xr.scenes.rasters import is_remote
 from seg4eo_xr.staging import commit
 
 if TYPE_CHECKING:
@@ -162,9 +162,13 @@ def require_free(target: UPath, *, overwrite: bool) -> None:
 
 def require_apart(files: Iterable[UPath], sources: Iterable[str | Path]) -> None:
     """Raise ValueError where an output would replace what it is made from."""
-    places = {locate(source) for source in sources}
+    # As texts: what GDAL reads need not be a path that Python can follow.
+    places = {
+        str(source).rstrip("/") if is_remote(source) else str(Path(source).absolute())
+        for source in sources
+    }
     for file in files:
-        if file in places:
+        if str(file).rstrip("/") in places:
             raise ValueError(
                 f"output (--output) {file} is the scene itself; choose another name for the map"
             )

@@ -14,6 +14,8 @@ from toy_kills import SMALL, TILES, markers, require_resumed
 
 import seg4eo_xr as seg
 from seg4eo_xr.jobs import tile_work
+from seg4eo_xr.jobs.run_folder import require_apart
+from seg4eo_xr.patches.building import locate
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::seg4eo_xr.ContractWarning"),
@@ -239,6 +241,13 @@ def test_a_scene_is_not_replaced_by_its_map(as_scene, folder, tmp_path):
             **OPTIONS,
         )
     assert digest(tmp_path / "scene.tif") == before
+
+
+@pytest.mark.parametrize(
+    "source", ["gs://a/b.tif", "https://a/b.tif", 'HDF5:"/a.h5"://b', "/vsizip/a"]
+)
+def test_sources_that_only_gdal_can_follow_are_none_of_the_outputs(source, tmp_path):
+    require_apart([locate(tmp_path / "map.tif")], [source])
 
 
 def test_a_folder_is_not_replaced_by_a_file(folder, tmp_path):
