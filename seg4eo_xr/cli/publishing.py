@@ -29,7 +29,7 @@ class Publish(Command):
     date: str | None = None
     """What moment the map shows, as 2021-06-13; now if not given."""
     overwrite: bool = False
-    """Replace a folder that exists."""
+    """Replace a published map that exists."""
 
     def run(self, *, progress: bool) -> Told:
         """Write the folder and say where its collection is."""
