@@ -27,8 +27,9 @@ class PredictOptions(OptionSet):
     batch_size: int | None = None
     """Windows a forward pass; 1 on a processor and 16 on an accelerator if not given."""
     windows_per_chunk: int | None = None
-    """Windows along a side of a chunk; 4 if not given, fewer where a scene is too small to keep all
-    cores busy so. It changes memory and speed, and not a bit of the result."""
+    """Windows along a side of a chunk; if not given, 4 on an accelerator, as many of 2 to 4 as fit
+    into 1024 px on a processor, and fewer where a scene is too small to keep all cores busy so. It
+    changes memory and speed, and not a bit of the result."""
     threshold: float = 0.5
     """Probability from which a binary model's pixel belongs to the second class."""
     layers: tuple[LayerName, ...] = ("classes", "confidence")

@@ -7,7 +7,7 @@ The network is one key of the graph, so it travels once to each worker.
 
 from __future__ import annotations
 
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
@@ -75,20 +75,21 @@ def _fold_layers(
     spans: tuple[tuple[WindowSpan, ...], tuple[WindowSpan, ...]],
 ) -> dict[LayerName, da.Array]:
     token = tokenize(results.name, encoding)
-    folded, edges = f"fold-{token}", f"edges-{token}"
+    folded, edges, sides = f"fold-{token}", f"edges-{token}", f"side-{token}"
     fold: dict[Any, Any] = {}
     layers: dict[LayerName, dict[Any, Any]] = {layer: {} for layer in encoding.layers}
     for i, row in enumerate(spans[0]):
         for j, column in enumerate(spans[1]):
             block = (results.name, i, j)
             fold[edges, i, j] = (_Edges.of, block)
+            fold[sides, i, j] = (attrgetter("right"), block)
             fold[folded, i, j] = (
                 _fold,
                 block,
-                # Not used: with its edges taken at the latest now, a chunk's result can go, and
-                # only edges wait for the next row.
-                (edges, i, j),
-                (edges, i, j - 1) if j else None,
+                # Not used: with these taken at the latest now, a chunk's result can go, and only
+                # edges wait for the next row.
+                [(edges, i, j), (sides, i, j)],
+                (sides, i, j - 1) if j else None,
                 (edges, i - 1, j) if i else None,
                 (edges, i - 1, j - 1) if i and j else None,
                 encoding,
@@ -112,21 +113,20 @@ def _fold_layers(
 
 
 class _Edges(NamedTuple):
-    """What a chunk's neighbours need of it, so that no worker fetches a whole chunk."""
+    """What the next row needs of a chunk, so that no worker fetches a whole chunk."""
 
     below: np.ndarray
-    right: np.ndarray
     corner: np.ndarray
 
     @classmethod
     def of(cls, result: ChunkResult) -> _Edges:
-        return cls(result.below, result.right, result.corner)
+        return cls(result.below, result.corner)
 
 
 def _fold(
     own: ChunkResult,
-    _: _Edges,
-    left: _Edges | None,
+    _: list[Any],
+    left: np.ndarray | None,
     above: _Edges | None,
     diagonal: _Edges | None,
     encoding: MapEncoding,
@@ -134,7 +134,7 @@ def _fold(
 ) -> dict[LayerName, np.ndarray]:
     return fold_chunk(
         own,
-        None if left is None else left.right,
+        left,
         None if above is None else above.below,
         None if diagonal is None else diagonal.corner,
         encoding,

@@ -42,6 +42,12 @@ _LOGGER = logging.getLogger(__name__)
 # Windows that share less than this part of their side are blended over so few pixels that it shows.
 _LEAST_OVERLAP = 1 / 16
 
+# Windows along a side of a chunk at most: more would only take memory.
+_MOST_WINDOWS = 4
+# A processor has long finished the tasks of a chunk of about so many pixels a side when its windows
+# are done; an accelerator, faster, wants full batches and few tasks.
+_SIDE_ON_PROCESSOR = 1024
+
 # What waiting cores may cost.
 _NEXT_TO_NOTHING = 1.03
 
@@ -153,7 +159,11 @@ def make_runner(
     on_processor = hardware.device == "cpu"
     if on_processor:
         keep_blocks()  # before there are threads to run on
-    wanted = options.windows_per_chunk or _windows_a_side(axes, CPU_COUNT if on_processor else 1)
+    wanted = options.windows_per_chunk or _windows_a_side(
+        axes,
+        cores=CPU_COUNT if on_processor else 1,
+        most=_SIDE_ON_PROCESSOR // axes[0].stride if on_processor else _MOST_WINDOWS,
+    )
     spans = tuple(chunk_spans(axis, axis.windows_per_chunk(wanted)) for axis in axes)
     codes = checkpoint.contract.classes.codes
     encoding = MapEncoding(
@@ -209,8 +219,8 @@ def _warn_of_seams(axes: Sequence[WindowAxis]) -> None:
         )
 
 
-def _windows_a_side(axes: Sequence[WindowAxis], cores: int) -> int:
-    """Windows along a side of a chunk, up to 4, with which `cores` end soon.
+def _windows_a_side(axes: Sequence[WindowAxis], cores: int, most: int) -> int:
+    """Windows along a side of a chunk, 2 to 4 and about `most`, with which `cores` end soon.
 
     Where there are few chunks, cores wait for the last ones to end; larger chunks share less with
     their neighbours, so the largest that costs next to nothing is taken.
@@ -222,8 +232,9 @@ def _windows_a_side(axes: Sequence[WindowAxis], cores: int) -> int:
         chunks = [(n * m, row * column) for (row, n), (column, m) in product(*sides)]
         return makespan(chunks, cores)
 
-    good = (wanted for wanted in (4, 3, 2) if end(wanted) <= _NEXT_TO_NOTHING * best)
-    return next(good, min((4, 3, 2), key=end))
+    sizes = range(min(_MOST_WINDOWS, max(2, most)), 1, -1)
+    good = (wanted for wanted in sizes if end(wanted) <= _NEXT_TO_NOTHING * best)
+    return next(good, min(sizes, key=end))
 
 
 def as_map(

@@ -13,6 +13,7 @@ import rasterio.shutil
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from seg4eo_xr.inference.heap import release_free_memory
 from seg4eo_xr.maps.layers import checked_map, smaller_batch
 from seg4eo_xr.maps.mosaic import GDAL_TYPES, compute_blocks, write_vrt
 from seg4eo_xr.staging import commit, staging
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # rasterio hands this setting to GDAL as bytes, never as megabytes.
-_CACHE_BYTES = 256 * 2**20
+_CACHE_BYTES = 64 * 2**20
 _BLOCK = 512
 _VERIFY_SIDE = 2048
 
@@ -90,6 +91,7 @@ def write_cog(
             for name, target in targets.items()
         }
         compute_blocks(dataset, folders)
+        release_free_memory()  # what networks have left behind
         attrs = {**dataset.attrs, **smaller_batch(dataset.attrs)}
         stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
         with ThreadPoolExecutor(len(targets)) as pool:

@@ -111,13 +111,14 @@ def lazy_work(spans: Spans, blocks: Sequence[Sequence[int]], scene_tasks: int, l
     >>> load = Load(bands=4, itemsize=2, written=5, layers=2, channels=3, batch_size=1)
     >>> work = lazy_work((spans, spans), ((1000,), (1000,)), 1, load)
     >>> work.windows, work.chunks, work.tasks, work.bytes_read, work.bytes_written
-    (25, 4, 30, 8000000, 5000000)
+    (25, 4, 34, 8000000, 5000000)
     """
     rows, columns = (len(axis) for axis in spans)
     pixels = spans[0][0].axis.size * spans[1][0].axis.size
     chunks = rows * columns
-    # A chunk is joined, run, cut at its edges and folded; the network is a task of its own.
-    tasks = scene_tasks + _cuts(spans, blocks) + 1 + (4 + load.layers) * chunks
+    # A chunk is joined, run, cut at its edges and at its side, and folded; the network is a task of
+    # its own.
+    tasks = scene_tasks + _cuts(spans, blocks) + 1 + (5 + load.layers) * chunks
     return Work(
         windows=sum(s.count for s in spans[0]) * sum(s.count for s in spans[1]),
         passes=_batches(spans, load.batch_size) * load.symmetries,

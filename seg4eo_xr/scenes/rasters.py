@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 Chunks = int | dict[str, int] | Literal["auto"] | None
 
 _CHUNK_SIDE = 2048  # pixels
-# Work begins when the first chunks are read, so they are small beside what a network makes of them.
-_CHUNK_BYTES = 32e6
+# Work that overlaps the next row of chunks makes the rest of that row wait in memory, so a chunk of
+# ten bands is as high as a file's block, and not higher.
+_CHUNK_BYTES = 6e6
 
 
 def is_remote(source: str | Path) -> bool:
@@ -130,9 +131,9 @@ def chunk_sides(
     Examples
     --------
     >>> chunk_sides({"band": 10, "y": 10980, "x": 10980}, (256, 256), 2, "auto")
-    {'y': 1280, 'x': 1280}
+    {'y': 512, 'x': 512}
     >>> chunk_sides({"band": 3, "y": 10980, "x": 10980}, (1, 10980), 2, "auto")
-    {'y': 382, 'x': 10980}
+    {'y': 91, 'x': 10980}
     """
     if isinstance(chunks, int):
         chunks = {"y": chunks, "x": chunks}

@@ -31,16 +31,19 @@ def test_unknown_layers_are_refused_with_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("windows", "cores", "expected"),
+    ("windows", "cores", "most", "expected"),
     [
-        (100, 2, 4),  # many chunks: large ones
-        (29, 2, 4),  # also where smaller ones would be many
-        (11, 2, 3),  # 9 chunks would end with one core at work on the last
-        (4, 2, 2),  # a single chunk would leave a core idle
-        (4, 1, 4),
+        (100, 2, 4, 4),  # many chunks: large ones
+        (29, 2, 4, 4),  # also where smaller ones would be many
+        (11, 2, 4, 3),  # 9 chunks would end with one core at work on the last
+        (4, 2, 4, 2),  # a single chunk would leave a core idle
+        (4, 1, 4, 4),
+        (100, 2, 3, 3),
+        (100, 2, 0, 2),  # fewer would be next to nothing but borders
+        (100, 2, 9, 4),
     ],
 )
-def test_chunks_are_of_a_size_that_keeps_all_cores_busy(windows, cores, expected):
+def test_chunks_are_of_a_size_that_keeps_all_cores_busy(windows, cores, most, expected):
     axis = WindowAxis(windows * 384 + 128, 512, 128)
     assert axis.count == windows
-    assert _windows_a_side([axis, axis], cores) == expected
+    assert _windows_a_side([axis, axis], cores, most) == expected
