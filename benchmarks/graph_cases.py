@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.tiles import Tile
 
 # Sides of a scene's blocks in pixels: the chunks themselves, and what files have.
-BLOCKS = (1536, 2048, 1280, 1024)
+BLOCKS = (1536, 2048, 1280, 1024, 512)
 _WINDOW, _OVERLAP, _BANDS = 512, 128, 10
 
 

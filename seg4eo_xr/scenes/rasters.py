@@ -27,6 +27,9 @@ _CHUNK_SIDE = 2048  # pixels
 # Work that overlaps the next row of chunks makes the rest of that row wait in memory, so a chunk of
 # ten bands is as high as a file's block, and not higher.
 _CHUNK_BYTES = 6e6
+# Of a file without tiles each chunk has whole rows, of which all work beside each other cuts its
+# part: with few rows a chunk, those are many cuts.
+_WHOLE_ROWS_BYTES = 32e6
 
 
 def is_remote(source: str | Path) -> bool:
@@ -63,7 +66,7 @@ def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene
         Path or URL.
     chunks
         Side of a dask chunk in pixels, or sides by dimension; ``auto`` takes whole file blocks of
-        about 32 MB and at most 2048 pixels; None the same.
+        about 6 MB and at most 2048 pixels, or 32 MB of a file without tiles; None the same.
     what
         What error messages call the file.
 
@@ -133,11 +136,12 @@ def chunk_sides(
     >>> chunk_sides({"band": 10, "y": 10980, "x": 10980}, (256, 256), 2, "auto")
     {'y': 512, 'x': 512}
     >>> chunk_sides({"band": 3, "y": 10980, "x": 10980}, (1, 10980), 2, "auto")
-    {'y': 91, 'x': 10980}
+    {'y': 382, 'x': 10980}
     """
     if isinstance(chunks, int):
         chunks = {"y": chunks, "x": chunks}
-    side = min(_CHUNK_SIDE, sqrt(_CHUNK_BYTES / (sizes["band"] * itemsize)))
+    wanted = _WHOLE_ROWS_BYTES if blocks[1] >= sizes["x"] else _CHUNK_BYTES
+    side = min(_CHUNK_SIDE, sqrt(wanted / (sizes["band"] * itemsize)))
     width = min(sizes["x"], blocks[1] * max(1, round(side / blocks[1])))
     height = min(sizes["y"], blocks[0] * max(1, round(side * side / width / blocks[0])))
     given = chunks if isinstance(chunks, dict) else {}

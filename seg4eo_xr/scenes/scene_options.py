@@ -25,7 +25,8 @@ class SceneOptions(OptionSet):
         Stored number that marks missing data; by default what the source says.
     chunks
         Side of a dask chunk in pixels, or sides by dimension. ``auto`` takes multiples of the
-        file's blocks of about 32 MB, and leaves arrays as they are.
+        file's blocks of about 6 MB, or of 32 MB where a file has no tiles, and leaves arrays as
+        they are.
     resolution
         Pixel size of the scene, which allows for bands of different resolutions: ``finest`` takes
         the grid of the finest source, a number of CRS units that grid's extent in such pixels. By

@@ -75,6 +75,15 @@ class TestFiles:
         many = chunk_sides({"band": 400, "y": 9000, "x": 9000}, (256, 256), 4, "auto")
         assert many["y"] * many["x"] * 1600 <= 2 * 256e6
 
+    @pytest.mark.parametrize("width", [4000, 10980, 50_000])
+    @pytest.mark.parametrize("bands", [1, 3, 10])
+    def test_chunks_of_a_file_without_tiles_are_larger(self, width, bands):
+        def bytes_of(blocks):
+            sides = chunk_sides({"band": bands, "y": 50_000, "x": width}, blocks, 2, "auto")
+            return sides["y"] * sides["x"] * bands * 2
+
+        assert bytes_of((256, 256)) < bytes_of((1, width)) < 33e6
+
     def test_names_come_from_descriptions_or_numbers(self, tmp_path):
         values = np.ones((3, 4, 5), np.uint8)
         plain = _write(tmp_path / "plain.tif", values)
