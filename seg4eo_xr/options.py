@@ -105,7 +105,8 @@ def _require_set(given: object, kind: type[OptionSet]) -> None:
     if isinstance(given, dict):
         written = ", ".join(f"{name}={value!r}" for name, value in given.items())
         remedy = f"; write {kind.__name__}({written})"
-    raise TypeError(f"a {kind.__name__} is wanted, got {type(given).__name__}{remedy}")
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    raise TypeError(f"{article} {kind.__name__} is wanted, got {type(given).__name__}{remedy}")
 
 
 @cache

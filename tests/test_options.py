@@ -92,6 +92,8 @@ def test_changes_need_the_set_that_they_change():
         changed({"epochs": 3}, seg.TrainConfig, {})
     with pytest.raises(TypeError, match=r"a TrainConfig is wanted, got PredictOptions$"):
         changed(seg.PredictOptions(), seg.TrainConfig, {})
+    with pytest.raises(TypeError, match=r"^an AreaOptions is wanted, got ndarray$"):
+        changed(np.zeros(1), seg.AreaOptions, {})
 
 
 def test_of_names_that_are_as_near_the_one_with_the_same_letters_is_meant():
