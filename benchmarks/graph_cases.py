@@ -11,12 +11,13 @@ from harness import answer
 if TYPE_CHECKING:
     from seg4eo_xr.geometry.tiles import Tile
 
-# Sides of a scene's blocks in pixels: the chunks themselves, and what files have.
-BLOCKS = (1536, 2048, 1280, 1024, 512)
+# Sides of a scene's blocks in pixels (the chunks themselves, and what files have), and windows
+# along a side of a chunk: 4 as on an accelerator, and with 512 px as on a processor.
+SHAPES = ((1536, 4), (2048, 4), (1280, 4), (1024, 4), (512, 4), (512, 2))
 _WINDOW, _OVERLAP, _BANDS = 512, 128, 10
 
 
-def lazy(chunks: int, block: int) -> dict[str, float]:
+def lazy(chunks: int, block: int, windows: int) -> dict[str, float]:
     """Build the graph of a prediction, and bring it to the form in which it runs."""
     import dask
     import dask.array as da
@@ -30,27 +31,29 @@ def lazy(chunks: int, block: int) -> dict[str, float]:
     from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.testing import plain_contract
 
-    side = chunks * 4 * (_WINDOW - _OVERLAP) + _OVERLAP
+    side = chunks * windows * (_WINDOW - _OVERLAP) + _OVERLAP
     names = [f"B{band}" for band in range(_BANDS)]
     scene = da.zeros((_BANDS, side, side), chunks=(-1, block, block), dtype=np.uint16)
     contract = plain_contract(names, ClassTable.from_codes(range(1, 7)), bright=5000.0)
     spec = ModelSpec("unet", "resnet18", in_channels=_BANDS, out_channels=6)
     checkpoint = Checkpoint(build_model(spec).state_dict(), spec, contract, _WINDOW, "multiclass")
-    runner = make_runner((side, side), checkpoint, PredictOptions(windows_per_chunk=4))
+    runner = make_runner((side, side), checkpoint, PredictOptions(windows_per_chunk=windows))
     started = time.perf_counter()
     layers = predict_chunks(scene, runner)
     built = time.perf_counter()
     tasks = {key for layer in layers.values() for key in layer.__dask_graph__()}
     counted = time.perf_counter()
     dask.optimize(*layers.values())
+    made = layers["classes"].npartitions
     return {
         "build_s": built - started,
         "optimise_s": time.perf_counter() - counted,
-        "tasks_per_chunk": len(tasks) / layers["classes"].npartitions,
+        "tasks_per_chunk": len(tasks) / made,
+        "blocks_per_chunk": scene.npartitions / made,
     }
 
 
-def job(tiles: int, _: int) -> dict[str, float]:
+def job(tiles: int) -> dict[str, float]:
     """Send tiles that do nothing through the loop of a job; client, scheduler and worker in one."""
     from distributed import Client, LocalCluster
 
@@ -85,7 +88,7 @@ def nothing(tile: Tile) -> tuple[int, int]:
     return tuple(tile)
 
 
-def imports(_: int, __: int) -> dict[str, float]:
+def imports() -> dict[str, float]:
     """Import what a job imports: the memory that it starts from."""
     import distributed  # noqa: F401
 
@@ -97,4 +100,4 @@ def imports(_: int, __: int) -> dict[str, float]:
 CASES = {"lazy": lazy, "job": job, "imports": imports}
 
 if __name__ == "__main__":
-    answer(CASES[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3])))
+    answer(CASES[sys.argv[1]](*map(int, sys.argv[2:])))

@@ -52,6 +52,8 @@ class Option:
 def options_of(command: type[Any]) -> tuple[Option, ...]:
     """List the options of a command: those that it needs, its own, and those of its dataclasses.
 
+    A field of its own stands for one of the same name in those dataclasses.
+
     Parameters
     ----------
     command
@@ -105,7 +107,8 @@ def _walk(owner: type[Any], group: str) -> Iterator[Option]:
         kind, text = kinds[one.name], texts.get(one.name, "")
         if is_dataclass(kind):
             title = text.partition(".")[0] if group == OPTIONAL else group
-            yield from _walk(cast("type[Any]", kind), title)
+            inner = _walk(cast("type[Any]", kind), title)
+            yield from (option for option in inner if option.name not in kinds)
         else:
             default = _default(one)
             if kind is float and isinstance(default, int):

@@ -41,6 +41,10 @@ class Predict(Command):
     the confidence anyway."""
     save_probabilities: bool = False
     """Write the probability of each class too."""
+    layers: tuple[LayerName, ...] | None = None
+    """What the map holds; if not given, classes and confidence in a Zarr store, and the classes
+    alone in a GeoTIFF. disagreement is that of windows that overlap, view_disagreement that of the
+    eight pictures that tta averages."""
     report: Path | None = None
     """Also write the statistics as JSON."""
     resume: bool = False
@@ -110,9 +114,8 @@ class Predict(Command):
         """Layers to store: a GeoTIFF holds one, so its default is the classes alone."""
         from seg4eo_xr.patches.building import locate
 
-        chosen = self.windows.layers
-        if chosen == PredictOptions.layers and locate(self.output).suffix != ".zarr":
-            chosen = ("classes",)
+        in_store = locate(self.output).suffix == ".zarr"
+        chosen = self.layers or (PredictOptions.layers if in_store else ("classes",))
         more: dict[LayerName, bool] = {
             "confidence": self.save_confidence,
             "probabilities": self.save_probabilities,

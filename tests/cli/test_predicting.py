@@ -107,6 +107,25 @@ def read(path):
         return file.read(1)
 
 
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        ([], {"map.tif"}),
+        (["--layers", "classes", "confidence"], {"map.tif", "map_confidence.tif"}),
+        (["--layers", "classes", "margin"], {"map.tif", "map_margin.tif"}),
+        (["--save_confidence"], {"map.tif", "map_confidence.tif"}),
+    ],
+)
+def test_layers_that_are_asked_for_are_files_and_the_classes_alone_if_none_is(
+    toys, tmp_path, capsys, words, files
+):
+    asked = ["--input", "@whole.tif", "--output", "@map.tif", *words]
+    assert toys(*asked, "--dump_config") == 0
+    (tmp_path / "settings.toml").write_text(capsys.readouterr().out)
+    assert main(["predict", "--config", f"{tmp_path}/settings.toml"]) == 0
+    assert {file.name for file in tmp_path.glob("map*")} == files
+
+
 def test_a_mosaic_is_mapped_without_a_seam(toys, tmp_path):
     parts = ["@20210603_west.tif", "@20210613_east.tif"]
     assert toys("--input", *parts, "--mosaic", "--output", "@parts.tif") == 0
