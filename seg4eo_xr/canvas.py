@@ -31,10 +31,11 @@ def new_canvas(size: tuple[float, float], *, shown: bool) -> Figure:
 
 
 def require_picture(path: str | PathLike[str]) -> None:
-    """Raise ValueError where matplotlib knows no format of a path's suffix."""
+    """Raise ValueError where matplotlib knows no format of a path's suffix, or it is a raster's."""
     from matplotlib.backend_bases import FigureCanvasBase
 
-    known = FigureCanvasBase.get_supported_filetypes()
+    # What ends in .tif is a map or a scene, which a picture must not replace.
+    known = set(FigureCanvasBase.get_supported_filetypes()) - {"tif", "tiff"}
     if Path(path).suffix[1:].lower() not in known:
         raise ValueError(
             f"cannot write a picture as {path}: its name must end in one of "

@@ -78,7 +78,8 @@ def estimate_areas(
     Raises
     ------
     ValueError
-        If columns or the sizes of strata are missing, points are not filled in, a class or stratum
+        If columns or the sizes of strata are missing, an id stands twice, points are not filled in,
+        a class or stratum
         is unknown, a stratum has fewer than two points, or a point lies outside `prediction`.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
@@ -99,6 +100,12 @@ def estimate_areas(
     table: Any = sample if hasattr(sample, "columns") else read_sample(sample)
     needed = ("id", "stratum", "reference") if prediction is not None else _NEEDED
     require_columns(table, needed, "the sample")
+    doubled = table["id"][table["id"].duplicated()].unique().tolist()
+    if doubled:
+        raise ValueError(
+            f"the sample has the ids {first_of(doubled)} more than once; a point counts once, or "
+            "the errors come out too small"
+        )
     sizes = _strata(table, strata)
     classes, mapped = _mapped(table, prediction, classes or classes_of(table))
     reference = _filled(table, reference_codes(table, classes), options)

@@ -73,10 +73,14 @@ class Change(Command):
     def run(self, *, progress: bool) -> Told:
         """Print the areas of each class and the largest transitions."""
         from seg4eo_xr.evaluation.change import change_layer, map_change
+        from seg4eo_xr.jobs.run_folder import require_apart
+        from seg4eo_xr.patches.building import locate
         from seg4eo_xr.progress import progress_bar
 
         require_writable(report=self.output)
         if self.layer is not None:
+            maps = (self.before, self.after)
+            require_apart([locate(str(self.layer))], maps, option="--layer", source="a map")
             write = map_writer("--layer", self.layer)
             changed = change_layer(self.before, self.after, warp=self.warp)
             with progress_bar("writing", enabled=progress):

@@ -22,13 +22,20 @@ def require_writable(*, report: Path | None = None, figure: Path | None = None) 
     Raises
     ------
     ValueError
-        If a picture has no suffix of one.
+        If a report does not end in .json, or a picture has no suffix of one: what stands there is
+        replaced, so that the wrong name would cost a map or a sample.
     FileNotFoundError, OSError
         If the folder does not exist or cannot be written to, or the path is that of a folder.
     """
     from seg4eo_xr.canvas import require_picture
     from seg4eo_xr.staging import staging
 
+    if report is not None and report.suffix.lower() != ".json":
+        raise ValueError(
+            f"figures are written as JSON, so the name must end in .json, got {report}"
+        )
+    if figure is not None:
+        require_picture(figure)
     for path in (report, figure):
         if path is None:
             continue
@@ -36,8 +43,6 @@ def require_writable(*, report: Path | None = None, figure: Path | None = None) 
             raise IsADirectoryError(f"{path} is a folder; give the path of a file in it")
         with staging(path, overwrite=True):
             pass
-    if figure is not None:
-        require_picture(figure)
 
 
 def map_writer(option: str, path: Path) -> Callable[..., Path]:

@@ -78,11 +78,18 @@ def job_cluster(options: JobOptions, *, gpus: int) -> Iterator[JobCluster]:
         processes = options.workers or (gpus if gpus > 1 else 0)
         threads = -(-CPU_COUNT // (processes or 1))
         with (
-            dask.config.set({"distributed.scheduler.allowed-failures": options.retries}),
+            dask.config.set(_own_settings(options.retries)),
             _local_cluster(processes, threads, gpus) as cluster,
             _client(cluster) as client,
         ):
             yield JobCluster(client, not processes, threads)
+
+
+def _own_settings(retries: int) -> dict[str, Any]:
+    """Settings of dask for a cluster that is made here."""
+    # Of a cluster within a process dask would tell the machine's address, where nobody listens.
+    link = dask.config.get("distributed.dashboard.link").replace("{host}", _HOST)
+    return {"distributed.scheduler.allowed-failures": retries, "distributed.dashboard.link": link}
 
 
 @contextmanager
@@ -134,6 +141,7 @@ def _local_cluster(processes: int, threads: int, gpus: int) -> Any:
                 "host": _HOST,
                 "dashboard_address": f"{_HOST}:0",
                 "env": _environment(number, gpus),
+                "preload": [*_preloads(), "seg4eo_xr.jobs.own_worker"],
             },
         }
         for number in range(processes)
@@ -143,6 +151,12 @@ def _local_cluster(processes: int, threads: int, gpus: int) -> Any:
         "options": {"host": _HOST, "dashboard": True, "dashboard_address": f"{_HOST}:0"},
     }
     return SpecCluster(workers, scheduler)  # type: ignore[no-untyped-call]
+
+
+def _preloads() -> list[str]:
+    """What the user has workers load."""
+    configured = dask.config.get("distributed.worker.preload")
+    return [configured] if isinstance(configured, str) else list(configured)
 
 
 def _environment(number: int, gpus: int) -> dict[str, str]:

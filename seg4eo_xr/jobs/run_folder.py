@@ -160,7 +160,13 @@ def require_free(target: UPath, *, overwrite: bool) -> None:
         raise FileExistsError(f"{target} is a folder; choose another name")
 
 
-def require_apart(files: Iterable[UPath], sources: Iterable[str | Path]) -> None:
+def require_apart(
+    files: Iterable[UPath],
+    sources: Iterable[str | Path],
+    *,
+    option: str = "output (--output)",
+    source: str = "the scene",
+) -> None:
     """Raise ValueError where an output would replace what it is made from."""
     # As texts: what GDAL reads need not be a path that Python can follow.
     places = {
@@ -169,9 +175,7 @@ def require_apart(files: Iterable[UPath], sources: Iterable[str | Path]) -> None
     }
     for file in files:
         if str(file).rstrip("/") in places:
-            raise ValueError(
-                f"output (--output) {file} is the scene itself; choose another name for the map"
-            )
+            raise ValueError(f"{option} {file} is {source} itself; choose another name for the map")
 
 
 def prepare_run(run: RunFolder, *, resume: bool, overwrite: bool) -> None:

@@ -100,8 +100,8 @@ def write_region(
         if model is not None and checkpoint is not None:
             # Relative, so that a region and its model may move together.
             href = os.path.relpath(Path(model).absolute(), folder.absolute() / "items")
-            first = next(iter(items.values()))
-            items["model"] = model_item(checkpoint, Path(href).as_posix(), first, moment)
+            tiles = list(items.values())
+            items["model"] = model_item(checkpoint, Path(href).as_posix(), tiles, moment)
         for name in dataset.data_vars:
             _write_layer_vrt(dataset[name], dataset.attrs, region / str(name), tile_size)
         _write_documents(items, region, folder.name, str(dataset.attrs.get("title", "a map")))

@@ -166,7 +166,7 @@ def _lists(nested: Any) -> Any:
 
 
 def model_item(
-    checkpoint: Checkpoint, href: str, footprint: Mapping[str, Any], date: str
+    checkpoint: Checkpoint, href: str, tiles: Sequence[Mapping[str, Any]], date: str
 ) -> dict[str, Any]:
     """Describe a model by the MLM extension: what it takes, what it gives, and how to load it.
 
@@ -176,8 +176,8 @@ def model_item(
         The model.
     href
         Where its file lies.
-    footprint
-        An item whose geometry and bounding box the model's item takes: where it was used.
+    tiles
+        Items of the map's tiles: where the model was used.
     date
         A moment, as RFC 3339 writes it.
 
@@ -190,14 +190,15 @@ def model_item(
     bands, classes = list(contract.bands), contract.classes
     tasks = ["semantic-segmentation"]
     parameters = sum(weights.numel() for weights in checkpoint.state_dict.values())
+    ground = mapping(union_all([shape(tile["geometry"]) for tile in tiles]))
     name = re.sub(r"[^0-9A-Za-z_.-]+", "-", f"{spec.model}-{spec.encoder_name}").strip("-._")
     return {
         "type": "Feature",
         "stac_version": _VERSION,
         "stac_extensions": [_MLM, _CLASSIFICATION],
         "id": "model",
-        "geometry": footprint["geometry"],
-        "bbox": footprint["bbox"],
+        "geometry": {"type": ground["type"], "coordinates": _lists(ground["coordinates"])},
+        "bbox": _common_bounds([tile["bbox"] for tile in tiles]),
         "properties": {
             "datetime": date,
             "mlm:name": name,

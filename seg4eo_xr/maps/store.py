@@ -23,6 +23,7 @@ from seg4eo_xr.maps.layers import (
 from seg4eo_xr.maps.mosaic import STACK_TAG, decode_tag
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.running import run_to_the_end
+from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.rasters import read_raster
 from seg4eo_xr.staging import commit, staging
 
@@ -214,10 +215,15 @@ def _open_geotiff(path: str) -> xr.Dataset:
             "open imagery with open_scene"
         )
     nodata = nodata_of(layer)
-    layer.attrs = _attributes(attrs) | ({} if nodata is None else {"_FillValue": nodata})
+    described, whole = _attributes(attrs), _attributes(tags)
+    if layer.dtype.kind in "iu" and "flag_values" not in described:
+        # Of a single layer, as labels are, rioxarray writes the attributes as those of the file.
+        table = ClassTable.from_attrs(whole)
+        described |= {} if table is None else table.to_attrs()
+    layer.attrs = described | ({} if nodata is None else {"_FillValue": nodata})
     fallback = "confidence" if layer.dtype.kind == "f" else "classes"
     dataset = layer.to_dataset(name=name or fallback)
-    dataset.attrs = _attributes(tags)
+    dataset.attrs = {name: value for name, value in whole.items() if name not in described}
     return dataset
 
 
@@ -245,7 +251,8 @@ def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> 
         prediction = prediction[name]
     if prediction.dtype.kind not in "iu":
         raise ValueError(
-            f"a map of classes holds integers, got {prediction.dtype}; open the map with "
+            f"a map of classes holds integers, but layer {str(prediction.name)!r} holds "
+            f"{prediction.dtype}; give the map of the classes, in Python opened with "
             "seg4eo_xr.open_map, which leaves the numbers as they are stored"
         )
     return prediction.transpose("y", "x")

@@ -65,8 +65,11 @@ class PatchStore:
         return int(self._images.shape[0])
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{len(self.indices(name))} {name}" for name in SPLITS)
-        return f"<PatchStore {self.path}: {len(self)} patches ({counts})>"
+        counts = [(len(self.indices(name)), str(name)) for name in SPLITS]
+        unused = len(self) - sum(count for count, _ in counts)
+        counts += [(unused, "unused")] if unused else []
+        told = ", ".join(f"{count} {name}" for count, name in counts)
+        return f"<PatchStore {self.path}: {len(self)} patches ({told})>"
 
     @cached_property
     def contract(self) -> Contract:

@@ -175,9 +175,9 @@ def reclassify(
     Raises
     ------
     ValueError
-        If a class of the map's table is not in `codes`, a new code is the nodata code, nodata
-        becomes a class, a name belongs to no new code; when computed, if an old code is not in
-        `codes`.
+        If a class of the map's table is not in `codes`, or has two new codes, a new code is the
+        nodata code, nodata becomes a class, a name belongs to no new code; when computed, if an old
+        code is not in `codes`.
 
     Examples
     --------
@@ -235,7 +235,14 @@ def _by_code(
     strange = [old for old in codes if isinstance(old, str) and old not in by_name]
     if strange:
         raise ValueError(f"codes names {strange}, but the map's classes are {list(by_name)}")
-    new_of = {by_name[old] if isinstance(old, str) else int(old): codes[old] for old in codes}
+    new_of: dict[int, int | None] = {}
+    for given, new in codes.items():
+        old = by_name[given] if isinstance(given, str) else int(given)
+        if new_of.setdefault(old, new) != new:
+            raise ValueError(
+                f"codes gives the class {old} by its code and by its name, the codes {new_of[old]} "
+                f"and {new}; give it once"
+            )
     forgotten = sorted(set(by_name.values()) - set(new_of))
     if forgotten:
         raise ValueError(

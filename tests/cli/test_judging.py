@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import geopandas as gpd
 import numpy as np
@@ -33,6 +34,7 @@ def files(tmp_path_factory):
         crs=labels.rio.crs,
     )
     points.to_file(folder / "points.gpkg")
+    (folder / "folder.json").mkdir()
     return folder
 
 
@@ -76,10 +78,11 @@ def test_points_from_the_shell(files, capsys):
         (("labels.tif", "--figure", "report.text"), "report.text"),
         (("labels.tif", "--figure", "nowhere/report.png"), "nowhere"),
         (("labels.tif", "--output", "nowhere/report.json"), "nowhere"),
-        (("labels.tif", "--output", "."), "is a folder"),
+        (("labels.tif", "--output", "folder.json"), "is a folder"),
     ],
 )
-def test_bad_input_ends_in_one_clear_message(files, more, named, capsys):
+def test_bad_input_ends_in_one_clear_message(files, more, named, capsys, monkeypatch):
+    monkeypatch.chdir(files)
     assert main(words(files, *more)) == 2
     told = capsys.readouterr().err
     assert told.count("error: ") == 1
@@ -128,3 +131,24 @@ def test_nothing_is_computed_for_what_cannot_be_written(computing, tmp_path, lin
     assert main(line.format(tmp_path / "report.text").split()) == 2
     assert "report.text" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate --prediction @map.tif --reference @labels.tif --output @map.tif",
+        "evaluate --prediction @map.tif --reference @labels.tif --figure @labels.tif",
+        "change --before @map.tif --after @labels.tif --output @map.tif",
+        "change --before @map.tif --after @labels.tif --layer @map.tif --overwrite",
+        "change --before @map.tif --after @labels.tif --layer @labels.tif --overwrite",
+        "statistics --map @map.tif --output @map.tif",
+        "areas --sample @points.gpkg --output @points.gpkg",
+        "predict --model @map.tif --input @labels.tif --output @new.tif --report @map.tif",
+        "predict --model @map.tif --input @labels.tif --output @new.tif --report @new.tif",
+    ],
+)
+def test_nothing_replaces_what_it_is_made_from(files, computing, line, capsys):
+    before = {file: file.read_bytes() for file in files.iterdir() if file.is_file()}
+    assert main(line.replace("@", f"{files}/").split()) == 2
+    assert re.search(r"must end in .*\.(json|svg)|is a map itself", capsys.readouterr().err)
+    assert {file: file.read_bytes() for file in files.iterdir() if file.is_file()} == before

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import urllib.request
 
 import pytest
 from distributed import Client, LocalCluster
@@ -97,6 +100,22 @@ def test_a_cluster_without_workers_is_named():
             pass
         with pytest.raises(TimeoutError, match="no worker has been connected"):
             run_tiles(empty, TILES, len, options, on_done=lambda *_: None)
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_the_dashboard_answers_where_it_is_said_to_be(workers):
+    with (
+        job_cluster(JobOptions(workers=workers), gpus=0) as cluster,
+        urllib.request.urlopen(cluster.client.dashboard_link, timeout=30) as page,
+    ):
+        assert page.status == 200
+
+
+def test_an_interrupt_is_left_to_the_process_that_started_the_job():
+    with job_cluster(JobOptions(workers=1), gpus=0) as cluster:
+        (process,) = cluster.client.run(os.getpid).values()
+        os.kill(process, signal.SIGINT)  # as a terminal does
+        assert cluster.client.submit(os.getpid, pure=False).result(timeout=60) == process
 
 
 def test_workers_of_another_version_are_named(client, monkeypatch):

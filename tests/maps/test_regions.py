@@ -90,6 +90,9 @@ def test_items_are_valid_and_lie_where_the_tiles_lie(make_map, tmp_path, model_p
     assert (described["nodata"], described["data_type"]) == (255, "uint8")
     assert described["classification:classes"][1]["title"] == "forêt"
     assert item.get_single_link("derived_from").href.endswith("model.json")
+    model = shape(items.pop("model").geometry)
+    assert model.is_valid
+    assert all(model.buffer(1e-9).covers(shape(tile.geometry)) for tile in items.values())
 
 
 def test_the_model_is_described_by_the_mlm_extension(make_map, tmp_path, model_path):

@@ -15,7 +15,7 @@ from seg4eo_xr.maps.cog import write_cog
 from seg4eo_xr.maps.store import open_map, write_zarr
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import grid_transform
-from seg4eo_xr.testing import raising_scheduler
+from seg4eo_xr.testing import raising_scheduler, synthetic_sentinel2
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +191,14 @@ def test_codes_of_two_bytes_come_back(make_map, tmp_path, codes):
     assert (opened.dtype, opened.rio.nodata) == (written.dtype, written.attrs["_FillValue"])
     np.testing.assert_array_equal(opened, written)
     assert ClassTable.from_attrs(opened.attrs).codes == codes
+
+
+def test_the_classes_of_labels_are_those_of_a_map(tmp_path):
+    labels = synthetic_sentinel2((64, 64), seed=2)[1]
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    opened = open_map(tmp_path / "labels.tif")
+    assert ClassTable.from_attrs(opened["labels"].attrs) == ClassTable.from_attrs(labels.attrs)
+    assert "flag_values" not in opened.attrs
 
 
 def test_a_map_whose_batches_were_cut_says_so(make_map, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -61,6 +62,10 @@ def test_every_patch_is_in_one_split_or_unused(store):
     unused = np.flatnonzero(store.splits == "unused")
     assert len(unused) > 0
     assert sorted([*positions, *unused]) == list(range(len(store)))
+    told, *each = map(
+        int, re.findall(r"(\d+) (?:patches|train|validation|test|unused)", repr(store))
+    )
+    assert told == sum(each) == len(store)
     with pytest.raises(ValueError, match="one of train, validation, test, got 'val'"):
         store.indices("val")
 

@@ -128,6 +128,7 @@ def test_wider_codes_get_a_wider_dtype_and_nodata_stays():
         ({1: 1, 2: 2, 5: 5, 9: 9, 255: 7}, {}, r"code 255 a class.*nodata; fill it first"),
         ({1: None, 2: None, 5: None, 9: None}, {}, "leaves no class"),
         ({1: 1, 2: 2, 5: 5, "city": 9}, {}, r"codes names \['city'\]"),
+        ({1: 1, 2: 2, 5: 5, 9: 9, "field": 7}, {}, "the class 5 by its code and by its name"),
         ({1: 1, 2: 2, 5: 5, 9: 9}, {"names": {3: "x"}}, r"names has the codes \[3\]"),
     ],
 )
