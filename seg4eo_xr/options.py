@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_type_hints
@@ -37,14 +38,20 @@ def suggestion(name: str, known: Iterable[str], mark: str = "") -> str:
     >>> "no band 'BO4'" + suggestion("BO4", ["B03", "B04"])
     "no band 'BO4'; did you mean 'B04'?"
     """
-    by_lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, cutoff=0.5)
+    by_key = {_key(one): one for one in known}
+    asked = _key(name)
+    close = difflib.get_close_matches(asked, by_key, cutoff=0.5)
     if not close:
         return ""
     # Letters that changed places are a slip of the hand: `modle` is nearer to `model` than `mode`.
-    swapped = [one for one in close if sorted(one) == sorted(name.lower())]
-    found = by_lower[(swapped or close)[0]]
+    swapped = [one for one in close if sorted(one) == sorted(asked)]
+    found = by_key[(swapped or close)[0]]
     return f"; did you mean {mark + found if mark else repr(found)}?"
+
+
+def _key(name: str) -> str:
+    """What is alike in the spellings of a name: B8 and B08, UnetPP and unet++."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name.lower().replace("+", "p"))
 
 
 def require_choice(name: str, value: object, accepted: tuple[str, ...]) -> None:

@@ -41,6 +41,8 @@ def test_sets_survive_copies_and_journeys():
 def test_the_nearest_is_found_whatever_the_case():
     assert suggestion("unett", ["UNet", "fpn"]) == "; did you mean 'UNet'?"
     assert suggestion("zzz", ["UNet", "fpn"]) == ""
+    assert suggestion("B8", ["B02", "B08", "B8A", "B10"]) == "; did you mean 'B08'?"
+    assert suggestion("UnetPP", ["unet", "unet++"]) == "; did you mean 'unet++'?"
 
 
 @pytest.mark.parametrize(
