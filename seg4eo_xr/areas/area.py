@@ -79,8 +79,8 @@ def estimate_areas(
     ------
     ValueError
         If columns or the sizes of strata are missing, an id stands twice, points are not filled in,
-        a class or stratum
-        is unknown, a stratum has fewer than two points, or a point lies outside `prediction`.
+        a class or stratum is unknown, a stratum has fewer than two points, or a point lies outside
+        `prediction`.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
 

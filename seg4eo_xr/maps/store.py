@@ -23,7 +23,7 @@ from seg4eo_xr.maps.layers import (
 from seg4eo_xr.maps.mosaic import STACK_TAG, decode_tag
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.running import run_to_the_end
-from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.classes import CLASS_ATTRS
 from seg4eo_xr.scenes.rasters import read_raster
 from seg4eo_xr.staging import commit, staging
 
@@ -218,12 +218,11 @@ def _open_geotiff(path: str) -> xr.Dataset:
     described, whole = _attributes(attrs), _attributes(tags)
     if layer.dtype.kind in "iu" and "flag_values" not in described:
         # Of a single layer, as labels are, rioxarray writes the attributes as those of the file.
-        table = ClassTable.from_attrs(whole)
-        described |= {} if table is None else table.to_attrs()
+        described |= {name: whole.pop(name) for name in CLASS_ATTRS if name in whole}
     layer.attrs = described | ({} if nodata is None else {"_FillValue": nodata})
     fallback = "confidence" if layer.dtype.kind == "f" else "classes"
     dataset = layer.to_dataset(name=name or fallback)
-    dataset.attrs = {name: value for name, value in whole.items() if name not in described}
+    dataset.attrs = whole
     return dataset
 
 

@@ -26,6 +26,9 @@ _HUE, _LIGHTNESS, _LIGHTNESS_STEP, _SATURATION = 0.7, (0.2, 0.77), 0.587, (0.78,
 _CODES = np.iinfo(np.int16)
 _HEX_COLOR = re.compile(r"#[0-9a-f]{6}")
 
+CLASS_ATTRS = ("flag_values", "flag_meanings", "flag_colors", "class_names")
+"""Attributes of an array that tell its classes; see `ClassTable.to_attrs`."""
+
 
 @dataclass(frozen=True)
 class ClassTable:
