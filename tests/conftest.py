@@ -1,6 +1,7 @@
 import os
 import sys
 
+import dask
 import pytest
 from hypothesis import settings
 
@@ -8,6 +9,9 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+# dask's profiler may stop Python 3.11 for ever (https://github.com/python/cpython/issues/106883).
+dask.config.set({"distributed.worker.profile.enabled": False})
 
 # The normal run tries the same examples each time; --hypothesis-profile=search looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -89,7 +89,12 @@ def _own_settings(retries: int) -> dict[str, Any]:
     """Settings of dask for a cluster that is made here."""
     # Of a cluster within a process dask would tell the machine's address, where nobody listens.
     link = dask.config.get("distributed.dashboard.link").replace("{host}", _HOST)
-    return {"distributed.scheduler.allowed-failures": retries, "distributed.dashboard.link": link}
+    return {
+        "distributed.scheduler.allowed-failures": retries,
+        "distributed.dashboard.link": link,
+        # It may stop Python 3.11 for ever (https://github.com/python/cpython/issues/106883).
+        "distributed.worker.profile.enabled": False,
+    }
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import signal
 import threading
 import urllib.request
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 
@@ -109,6 +110,19 @@ def test_the_dashboard_answers_where_it_is_said_to_be(workers):
         urllib.request.urlopen(cluster.client.dashboard_link, timeout=30) as page,
     ):
         assert page.status == 200
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_no_profiler_looks_at_threads_that_it_might_stop(workers):
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": True}),
+        job_cluster(JobOptions(workers=workers), gpus=0) as cluster,
+    ):
+        assert list(cluster.client.run(_is_profiled).values()) == [False]
+
+
+def _is_profiled(dask_worker):
+    return "profile" in dask_worker.periodic_callbacks
 
 
 def test_an_interrupt_is_left_to_the_process_that_started_the_job():
