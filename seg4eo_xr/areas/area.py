@@ -16,6 +16,7 @@ from seg4eo_xr.areas.sample_table import (
     first_of,
     reference_codes,
     require_columns,
+    require_distinct,
     strata_of,
 )
 from seg4eo_xr.areas.strata import Strata
@@ -100,12 +101,7 @@ def estimate_areas(
     table: Any = sample if hasattr(sample, "columns") else read_sample(sample)
     needed = ("id", "stratum", "reference") if prediction is not None else _NEEDED
     require_columns(table, needed, "the sample")
-    doubled = table["id"][table["id"].duplicated()].unique().tolist()
-    if doubled:
-        raise ValueError(
-            f"the sample has the ids {first_of(doubled)} more than once; a point counts once, or "
-            "the errors come out too small"
-        )
+    require_distinct(table["id"], "the sample")
     sizes = _strata(table, strata)
     classes, mapped = _mapped(table, prediction, classes or classes_of(table))
     reference = _filled(table, reference_codes(table, classes), options)

@@ -12,6 +12,7 @@ from seg4eo_xr.areas.sample_table import (
     described,
     first_of,
     require_columns,
+    require_distinct,
     strata_of,
 )
 from seg4eo_xr.areas.strata import Strata
@@ -190,9 +191,7 @@ def _layer(path: str | PathLike[str], name: str) -> Any:
 
 
 def _require_ids(ids: pd.Series, known: pd.Series, where: object) -> None:
-    doubled = ids[ids.duplicated()].unique().tolist()
-    if doubled:
-        raise ValueError(f"{where} holds the points {first_of(doubled)} more than once; keep one")
+    require_distinct(ids, where)
     strange = sorted(set(ids) - set(known))
     if strange:
         raise ValueError(

@@ -107,6 +107,13 @@ def require_columns(table: pd.DataFrame, needed: Sequence[str], what: str) -> No
         )
 
 
+def require_distinct(ids: pd.Series, what: object) -> None:
+    """Raise ValueError where a point stands twice: errors would come out too small."""
+    doubled = ids[ids.duplicated()].unique().tolist()
+    if doubled:
+        raise ValueError(f"{what} holds the points {first_of(doubled)} more than once; keep one")
+
+
 def first_of(names: Sequence[Any]) -> str:
     """Name the first few of many.
 

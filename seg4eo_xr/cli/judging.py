@@ -73,8 +73,7 @@ class Change(Command):
     def run(self, *, progress: bool) -> Told:
         """Print the areas of each class and the largest transitions."""
         from seg4eo_xr.evaluation.change import change_layer, map_change
-        from seg4eo_xr.jobs.run_folder import require_apart
-        from seg4eo_xr.patches.building import locate
+        from seg4eo_xr.patches.building import locate, require_apart
         from seg4eo_xr.progress import progress_bar
 
         require_writable(report=self.output)

@@ -73,8 +73,7 @@ class Predict(Command):
 
     def _scene(self, *, progress: bool) -> Told:
         from seg4eo_xr.jobs.job import predict_to_zarr
-        from seg4eo_xr.jobs.run_folder import require_apart
-        from seg4eo_xr.patches.building import locate
+        from seg4eo_xr.patches.building import locate, require_apart
 
         checkpoint, how = self._how(progress=progress)
         require_apart([locate(self.output)], self.source.input)

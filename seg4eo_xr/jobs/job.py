@@ -12,10 +12,9 @@ from seg4eo_xr.inference.job_options import JobOptions
 from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.jobs.order import JobOrder
 from seg4eo_xr.jobs.result import JobFailedError, JobResult
-from seg4eo_xr.jobs.run_folder import require_apart
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.options import changed
-from seg4eo_xr.patches.building import locate, remote_errors
+from seg4eo_xr.patches.building import locate, remote_errors, require_apart
 from seg4eo_xr.scenes.conform import conform
 from seg4eo_xr.scenes.cubes import open_cube, scenes_of
 from seg4eo_xr.scenes.open import open_scene

@@ -20,11 +20,10 @@ from filelock import FileLock, Timeout
 
 from seg4eo_xr.jobs.markers import count_markers, write_at_once
 from seg4eo_xr.patches.writing import is_local
-from seg4eo_xr.scenes.rasters import is_remote
 from seg4eo_xr.staging import commit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from upath import UPath
 
@@ -158,24 +157,6 @@ def require_free(target: UPath, *, overwrite: bool) -> None:
         raise FileExistsError(_no_store(target))
     if target.suffix != ".zarr" and target.is_dir():
         raise FileExistsError(f"{target} is a folder; choose another name")
-
-
-def require_apart(
-    files: Iterable[UPath],
-    sources: Iterable[str | Path],
-    *,
-    option: str = "output (--output)",
-    source: str = "the scene",
-) -> None:
-    """Raise ValueError where an output would replace what it is made from."""
-    # As texts: what GDAL reads need not be a path that Python can follow.
-    places = {
-        str(source).rstrip("/") if is_remote(source) else str(Path(source).absolute())
-        for source in sources
-    }
-    for file in files:
-        if str(file).rstrip("/") in places:
-            raise ValueError(f"{option} {file} is {source} itself; choose another name for the map")
 
 
 def prepare_run(run: RunFolder, *, resume: bool, overwrite: bool) -> None:

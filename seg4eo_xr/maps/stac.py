@@ -149,8 +149,7 @@ def _footprint(tile: xr.Dataset) -> dict[str, Any]:
     ]
     polygon = {"type": "Polygon", "coordinates": [[tuple(map(float, point)) for point in ring]]}
     # GDAL cuts what it projects at the antimeridian, but not what is in degrees already.
-    footprint = mapping(_cut(shape(transform_geom(tile.rio.crs, "EPSG:4326", polygon))))
-    return {"type": footprint["type"], "coordinates": _lists(footprint["coordinates"])}
+    return _geometry(_cut(shape(transform_geom(tile.rio.crs, "EPSG:4326", polygon))))
 
 
 def _cut(footprint: BaseGeometry) -> BaseGeometry:
@@ -159,6 +158,12 @@ def _cut(footprint: BaseGeometry) -> BaseGeometry:
         return footprint
     globe = box(-180, -90, 180, 90)
     return union_all([translate(footprint, turn).intersection(globe) for turn in (-360, 0, 360)])
+
+
+def _geometry(ground: BaseGeometry) -> dict[str, Any]:
+    """GeoJSON as it comes back from a file, in lists."""
+    written = mapping(ground)
+    return {"type": written["type"], "coordinates": _lists(written["coordinates"])}
 
 
 def _lists(nested: Any) -> Any:
@@ -190,14 +195,13 @@ def model_item(
     bands, classes = list(contract.bands), contract.classes
     tasks = ["semantic-segmentation"]
     parameters = sum(weights.numel() for weights in checkpoint.state_dict.values())
-    ground = mapping(union_all([shape(tile["geometry"]) for tile in tiles]))
     name = re.sub(r"[^0-9A-Za-z_.-]+", "-", f"{spec.model}-{spec.encoder_name}").strip("-._")
     return {
         "type": "Feature",
         "stac_version": _VERSION,
         "stac_extensions": [_MLM, _CLASSIFICATION],
         "id": "model",
-        "geometry": {"type": ground["type"], "coordinates": _lists(ground["coordinates"])},
+        "geometry": _geometry(union_all([shape(tile["geometry"]) for tile in tiles])),
         "bbox": _common_bounds([tile["bbox"] for tile in tiles]),
         "properties": {
             "datetime": date,

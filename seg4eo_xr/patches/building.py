@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zarr
@@ -19,10 +20,10 @@ from upath import UPath
 
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.patches.writing import SCHEMA, is_local
+from seg4eo_xr.scenes.rasters import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 JOURNAL = "journal"
 _LOCK = ".lock"
@@ -41,6 +42,34 @@ def locate(store: str | Path | UPath) -> UPath:
         # Listings that are kept would miss what other processes have written since.
         place = UPath(str(store), **{**path.storage_options, "use_listings_cache": False})
     return place
+
+
+def require_apart(
+    files: Iterable[UPath],
+    sources: Iterable[str | Path],
+    *,
+    option: str = "output (--output)",
+    source: str = "the scene",
+) -> None:
+    """Raise ValueError where an output would replace what it is made from.
+
+    Parameters
+    ----------
+    files
+        What will be written.
+    sources
+        What it is made from.
+    option, source
+        What error messages call an output, and a source.
+    """
+    # As texts: what GDAL reads need not be a path that Python can follow.
+    places = {
+        str(source).rstrip("/") if is_remote(source) else str(Path(source).absolute())
+        for source in sources
+    }
+    for file in files:
+        if str(file).rstrip("/") in places:
+            raise ValueError(f"{option} {file} is {source} itself; choose another name for the map")
 
 
 @contextlib.contextmanager

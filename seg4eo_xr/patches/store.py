@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -65,10 +66,9 @@ class PatchStore:
         return int(self._images.shape[0])
 
     def __repr__(self) -> str:
-        counts = [(len(self.indices(name)), str(name)) for name in SPLITS]
-        unused = len(self) - sum(count for count, _ in counts)
-        counts += [(unused, "unused")] if unused else []
-        told = ", ".join(f"{count} {name}" for count, name in counts)
+        counts = Counter(self.splits.tolist())
+        shown = (*SPLITS, "unused") if counts["unused"] else SPLITS
+        told = ", ".join(f"{counts[name]} {name}" for name in shown)
         return f"<PatchStore {self.path}: {len(self)} patches ({told})>"
 
     @cached_property

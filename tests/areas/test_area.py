@@ -243,7 +243,7 @@ def test_whole_numbers_are_codes_in_any_column(cells, dtype):
         ({}, {**STRATA, 4: 9}, "has 9 pixels, but 10 points"),
         ({"stratum": [1] * 39 + [2]}, {1: 100, 2: 100}, "1 judged point, but two are needed"),
         ({}, None, "does not say how large its strata are"),
-        ({"id": [7, 8] * 20}, STRATA, "has the ids 7, 8 more than once"),
+        ({"id": [7, 8] * 20}, STRATA, "the sample holds the points 7, 8 more than once"),
     ],
 )
 def test_strata_that_do_not_fit_are_told(change, strata, says):

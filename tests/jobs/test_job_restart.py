@@ -14,8 +14,7 @@ from toy_kills import SMALL, TILES, markers, require_resumed
 
 import seg4eo_xr as seg
 from seg4eo_xr.jobs import tile_work
-from seg4eo_xr.jobs.run_folder import require_apart
-from seg4eo_xr.patches.building import locate
+from seg4eo_xr.patches.building import locate, require_apart
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::seg4eo_xr.ContractWarning"),
