@@ -24,7 +24,6 @@ _PREDICT_NEEDLESS = {
     "in_channels": "the checkpoint says it",
     "num_classes": "the checkpoint says it",
     "normalization_percentile": "the checkpoint says how its input is normalised",
-    "normalize_per_channel": "the checkpoint says how its input is normalised",
 }
 
 _STORE_RENAMED = {"output": "dataset_root"}

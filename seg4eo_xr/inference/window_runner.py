@@ -169,8 +169,8 @@ class WindowRunner:
 
     def _strips(self, *windows: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
         """Cut windows into what is normalised at a time: what a processor's cache holds."""
-        by_pixel = self.contract.normalization.kind != "patch_percentile"
-        small = by_pixel and windows[0].device.type == "cpu"
+        by_patch = self.contract.normalization.by_patch
+        small = not by_patch and windows[0].device.type == "cpu"
         return [torch.split(one, _STRIP if small else one.shape[1], 1) for one in windows]
 
     def _contract_of(self, valid: np.ndarray) -> Contract:

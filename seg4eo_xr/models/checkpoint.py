@@ -210,7 +210,8 @@ def load_checkpoint(
 
     Besides our own, the files of SemanticSeg4EO and plain weights are read. Their architecture,
     encoder, bands and classes are found from what they say, and from the names and shapes of their
-    weights; they predict with that tool's normalisation, ``patch_percentile``.
+    weights. Their input is normalised as that tool does: each window is divided by one 99th
+    percentile of all its bands, or by one per band with ``normalize_per_channel``.
 
     Parameters
     ----------

@@ -28,6 +28,9 @@ class CheckpointHints(OptionSet):
     """Names of the classes."""
     training_patch_size: int | None = None
     """Side of the training patches in pixels; 224 if neither given nor in the file."""
+    normalize_per_channel: bool | None = None
+    """Divide each band of a patch by its own 99th percentile, and not all bands by a common one as
+    SemanticSeg4EO's trainer does."""
 
     def __post_init__(self) -> None:
         if self.architecture is not None:

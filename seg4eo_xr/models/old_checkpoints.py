@@ -1,7 +1,8 @@
 """Checkpoints of SemanticSeg4EO, and plain weights: what they say, and what has to be found.
 
 Its ``*_final.pth`` hold ``model_state_dict`` and ``config``, its ``*_best_*.pth`` no ``config``.
-They know neither band names nor a pixel size, and every patch was normalised by its own numbers.
+They know neither band names nor a pixel size. Its trainer and its prediction command divide each
+patch by one 99th percentile of all its bands, and by one per band with ``--normalize_per_channel``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seg4eo_xr.models.hints import CheckpointHints
+    from seg4eo_xr.scenes.contract import NormalizationKind
 
 _PATCH_SIZE = 224
 _UNKNOWN = float("nan")
@@ -61,6 +63,7 @@ def old_checkpoint(content: Mapping[str, Any], hints: CheckpointHints) -> Checkp
         contract=_contract(
             _bands(spec.in_channels, hints.model_bands),
             _classes(2 if binary else spec.out_channels, hints, said.get("class_names")),
+            "patch_percentile" if hints.normalize_per_channel else "patch_percentile_all_bands",
         ),
         patch_size=int(size),
         mode="binary" if binary else "multiclass",
@@ -108,7 +111,11 @@ def _classes(count: int, hints: CheckpointHints, said: object) -> ClassTable:
     return ClassTable.from_codes(range(count) if codes is None else codes, names)
 
 
-def _contract(bands: tuple[str, ...], classes: ClassTable) -> Contract:
+def _contract(
+    bands: tuple[str, ...],
+    classes: ClassTable,
+    kind: NormalizationKind = "patch_percentile_all_bands",
+) -> Contract:
     def each(number: float) -> tuple[float, ...]:
         return (number,) * len(bands)
 
@@ -122,6 +129,6 @@ def _contract(bands: tuple[str, ...], classes: ClassTable) -> Contract:
         ground_sample_distance=(_UNKNOWN, _UNKNOWN),
         minimum=each(-_UNBOUNDED),
         maximum=each(_UNBOUNDED),
-        normalization=Normalization("patch_percentile", each(0.0), each(1.0)),
+        normalization=Normalization(kind, each(0.0), each(1.0)),
         classes=classes,
     )

@@ -7,6 +7,7 @@ network's input, in training and in prediction.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NodataRule = Literal["any", "all"]
-NormalizationKind = Literal["percentile", "standard", "none", "patch_percentile"]
+NormalizationKind = Literal[
+    "percentile", "standard", "none", "patch_percentile", "patch_percentile_all_bands"
+]
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,18 @@ class Normalization:
         ``percentile``: `upper` is the training split's 99th percentile, values are clipped to 0..1;
         ``standard``: `lower` is the mean and `upper` the mean plus one standard deviation, no
         clipping; ``none``: values pass as they are; ``patch_percentile``: each band of each patch
-        is divided by that patch's own 99th percentile and clipped to 0..1, from the stored numbers.
+        is divided by its own 99th percentile and clipped to 0..1, from the stored numbers;
+        ``patch_percentile_all_bands``: the same with one 99th percentile of all bands of a patch.
     lower, upper
-        One number a band, in physical units (after scale and offset).
+        One number per band, in physical units (after scale and offset).
+    of_stored
+        Whether `lower` and `upper` are stored numbers instead; scale and offset are not applied.
     """
 
     kind: NormalizationKind
     lower: tuple[float, ...]
     upper: tuple[float, ...]
+    of_stored: bool = False
 
     def __post_init__(self) -> None:
         if len(self.lower) != len(self.upper):
@@ -51,7 +58,12 @@ class Normalization:
     @property
     def clips(self) -> bool:
         """Whether results are clipped to 0..1."""
-        return self.kind in ("percentile", "patch_percentile")
+        return self.kind == "percentile" or self.by_patch
+
+    @property
+    def by_patch(self) -> bool:
+        """Whether each patch is normalised by its own numbers."""
+        return self.kind in ("patch_percentile", "patch_percentile_all_bands")
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,7 +176,10 @@ class Contract:
                     **mapping,
                     **{name: tuple(mapping[name]) for name in tuples},
                     "normalization": Normalization(
-                        rule["kind"], tuple(rule["lower"]), tuple(rule["upper"])
+                        rule["kind"],
+                        tuple(rule["lower"]),
+                        tuple(rule["upper"]),
+                        rule.get("of_stored", False),  # contracts of older versions lack it
                     ),
                     "classes": ClassTable.from_dict(mapping["classes"]),
                 }
@@ -247,8 +262,8 @@ def normalize(values: Any, contract: Contract) -> Any:
     ----------
     values
         Stored numbers, ``(..., band, y, x)``: a NumPy array, dask array or torch tensor with the
-        contract's bands in the contract's order. ``patch_percentile`` takes each ``(band, y, x)``
-        for one patch.
+        contract's bands in the contract's order. Where the contract normalises by patch, each
+        ``(band, y, x)`` is one patch.
     contract
         Scaling, nodata and normalisation.
 
@@ -282,8 +297,8 @@ def normalize(values: Any, contract: Contract) -> Any:
         missing = broken if missing is None else missing | broken
     if missing is not None and contract.nodata_rule == "any":
         missing = xp.any(missing, axis=-3, keepdims=True)
-    if contract.normalization.kind == "patch_percentile":
-        result = _by_patch(xp, result, missing)
+    if contract.normalization.by_patch:
+        result = _by_patch(xp, result, missing, contract.normalization.kind)
     else:
         result = _by_band(xp, result, contract)
     if contract.normalization.clips:
@@ -299,6 +314,8 @@ def _by_band(xp: Any, numbers: Any, contract: Contract) -> Any:
         return xp.asarray(factors.astype(np.float32)[:, None, None], **where)
 
     scale, offset = np.array(contract.scale), np.array(contract.offset)
+    if contract.normalization.of_stored:
+        scale, offset = np.ones_like(scale), np.zeros_like(offset)
     lower, upper = np.array(contract.normalization.lower), np.array(contract.normalization.upper)
     if contract.normalization.kind == "none":
         lower, upper = np.zeros_like(lower), np.ones_like(upper)
@@ -308,21 +325,22 @@ def _by_band(xp: Any, numbers: Any, contract: Contract) -> Any:
     return numbers
 
 
-def _by_patch(xp: Any, numbers: Any, missing: Any) -> Any:
-    """Divide each plane by the 99th percentile of its known numbers, where that is above 0."""
+def _by_patch(xp: Any, numbers: Any, missing: Any, kind: NormalizationKind) -> Any:
+    """Divide each patch, or each of its bands, by its 99th percentile where that is above 0."""
     if array_api_compat.is_dask_array(numbers):
         raise ValueError(
-            "normalisation 'patch_percentile' takes patches, not a lazy scene; normalise windows "
+            f"normalisation {kind!r} takes patches, not a lazy scene; normalise windows "
             "in memory, or let predict() do it"
         )
-    planes = xp.reshape(numbers, (-1, numbers.shape[-2] * numbers.shape[-1]))
+    together = math.prod(numbers.shape[-3 if kind == "patch_percentile_all_bands" else -2 :])
+    parts = xp.reshape(numbers, (-1, together))
     lost = None if missing is None else xp.broadcast_to(missing, numbers.shape)
-    lost = None if lost is None else xp.reshape(lost, planes.shape)
-    for index in range(planes.shape[0]):
-        plane = planes[index, :]
-        upper = _upper_percentile(xp, plane if lost is None else plane[~lost[index, :]])
-        planes[index, :] = plane / upper if upper > 0 else xp.zeros_like(plane)
-    return xp.reshape(planes, numbers.shape)
+    lost = None if lost is None else xp.reshape(lost, parts.shape)
+    for index in range(parts.shape[0]):
+        part = parts[index, :]
+        upper = _upper_percentile(xp, part if lost is None else part[~lost[index, :]])
+        parts[index, :] = part / upper if upper > 0 else xp.zeros_like(part)
+    return xp.reshape(parts, numbers.shape)
 
 
 def _upper_percentile(xp: Any, numbers: Any) -> float:

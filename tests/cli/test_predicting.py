@@ -37,6 +37,16 @@ def test_hints_name_bands_and_classes(words, tmp_path):
         assert set(np.unique(found.read(1))) <= {7, 9, 255}
 
 
+def test_an_old_checkpoint_can_be_normalised_per_band(words, tmp_path):
+    maps = []
+    words += ["--save_confidence", "--model_bands", "B04", "B02", "B03"]
+    for more in ([], ["--normalize_per_channel"]):
+        assert main([*words, *more, "--overwrite"]) == 0
+        with rasterio.open(tmp_path / "map_confidence.tif") as found:
+            maps.append(found.read(1))
+    assert not np.allclose(*maps, atol=1e-3, equal_nan=True)
+
+
 def test_a_hint_that_does_not_fit_is_told(words, capsys):
     assert main([*words, "--architecture", "fpn"]) != 0
     assert "weights are not those of" in capsys.readouterr().err

@@ -11,9 +11,11 @@ import segmentation_models_pytorch as smp
 import torch
 from numpy._core.multiarray import scalar
 
+import seg4eo_xr as seg
 from seg4eo_xr.models import detection
 from seg4eo_xr.models.checkpoint import load_checkpoint, save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model, list_encoders, list_models
+from seg4eo_xr.testing import synthetic_sentinel2
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_the_old_tools_files_load_and_answer_as_before(network, write, tmp_path:
     assert found.mode == "multiclass"
     assert found.contract.bands == ("band_1", "band_2", "band_3", "band_4")
     assert found.contract.classes.codes == (0, 1, 2)
-    assert found.contract.normalization.kind == "patch_percentile"
+    assert found.contract.normalization.kind == "patch_percentile_all_bands"
     image = torch.rand(1, 4, 64, 64)
     with torch.inference_mode():
         assert torch.equal(found.build()(image), network(image))
@@ -107,6 +109,43 @@ def test_one_output_is_a_binary_network_of_two_classes(tmp_path: Path) -> None:
     network = smp.FPN("resnet18", encoder_weights=None, in_channels=2, classes=1)
     found = load_checkpoint(saved(network.state_dict(), tmp_path / "water_best_iou.pth"))
     assert (found.mode, len(found.contract.classes)) == ("binary", 2)
+
+
+def old_map(network: torch.nn.Module, image: np.ndarray, *, per_channel: bool) -> np.ndarray:
+    """What the old prediction command gives for windows of 128 px without overlap."""
+    result = np.zeros(image.shape[1:], np.uint8)
+    axes = (1, 2) if per_channel else None
+    for y in range(0, image.shape[1], 128):
+        for x in range(0, image.shape[2], 128):
+            patch = image[:, y : y + 128, x : x + 128].astype(np.float32)
+            upper = np.percentile(patch, 99, axis=axes, keepdims=True)
+            with torch.inference_mode():
+                logits = network(torch.from_numpy(np.clip(patch / upper, 0, 1)).float()[None])[0]
+            found = logits.sigmoid()[0] > 0.5 if len(logits) == 1 else logits.argmax(0)
+            result[y : y + 128, x : x + 128] = found.numpy()
+    return result
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("classes", [1, 4])
+def test_a_map_equals_the_old_commands(classes: int, per_channel: bool, tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = smp.Unet("resnet18", encoder_weights=None, in_channels=10, classes=classes).eval()
+    scene = synthetic_sentinel2((256, 128), seed=2, nodata_wedge=False)[0]
+    with torch.inference_mode():  # a binary network whose answers lie on both sides
+        network.segmentation_head[0].bias -= network(torch.rand(1, 10, 128, 128)).median()
+    path = saved(final(network) | {"config": {"model_name": "unet"}}, tmp_path / "old.pth")
+    model = load_checkpoint(
+        path, model_bands=tuple(scene.band.values), normalize_per_channel=per_channel or None
+    )
+    with pytest.warns(seg.SeamWarning):
+        found = seg.predict(scene, model, patch_size=128, overlap=0, precision="float32")
+    ours = found["classes"].values
+    theirs = old_map(network, scene.values, per_channel=per_channel)
+    other = old_map(network, scene.values, per_channel=not per_channel)
+    assert np.mean(ours == theirs) >= 0.9999
+    assert np.mean(ours == other) < 0.99
 
 
 def encoder_of(model: str) -> str:

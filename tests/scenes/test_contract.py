@@ -91,7 +91,7 @@ def test_normalize_follows_its_definition_and_is_one_function_everywhere(dtype):
     law()
 
 
-@pytest.mark.parametrize("kind", ["percentile", "patch_percentile"])
+@pytest.mark.parametrize("kind", ["percentile", "patch_percentile", "patch_percentile_all_bands"])
 def test_normalize_takes_batches(kind):
     contract = _contract(kind=kind)
     batch = np.random.default_rng(0).integers(0, 10000, (4, 3, 5, 6), np.uint16)
@@ -126,17 +126,58 @@ def test_a_patch_can_be_normalised_by_its_own_percentiles():
     law()
 
 
-def test_the_percentiles_of_a_patch_are_of_its_stored_numbers():
-    contract = _contract(kind="patch_percentile")
+def test_a_patch_can_be_normalised_by_one_percentile_of_all_its_bands():
+    torch = pytest.importorskip("torch")
+
+    @given(
+        st.sampled_from(DTYPES).flatmap(_numbers),
+        st.sampled_from(["any", "all"]),
+        st.sampled_from([None, 0.0, 7.0]),
+    )
+    @settings(max_examples=100, deadline=None)
+    def law(values, rule, nodata):
+        contract = _contract(
+            len(values), kind="patch_percentile_all_bands", rule=rule, nodata=nodata
+        )
+        ours = normalize(values, contract)
+        single = ~np.isfinite(values) | (False if nodata is None else values == nodata)
+        lost = np.broadcast_to(single.any(0), values.shape) if rule == "any" else single
+        numbers = values.astype(np.float32)
+        upper = np.percentile(numbers[~lost], 99) if not lost.all() else 0
+        expected = np.clip(numbers / upper, 0, 1) if upper > 0 else np.zeros_like(numbers)
+        np.testing.assert_allclose(ours, np.where(lost, 0, expected), rtol=1e-5)
+        assert np.array_equal(normalize(torch.from_numpy(values), contract).numpy(), ours)
+
+    law()
+
+
+@pytest.mark.parametrize("kind", ["patch_percentile", "patch_percentile_all_bands"])
+def test_the_percentiles_of_a_patch_are_of_its_stored_numbers(kind):
+    contract = _contract(kind=kind)
     values = np.random.default_rng(0).integers(1, 9000, (3, 8, 8)).astype(np.uint16)
     other = replace(contract, scale=(1.0,) * 3, offset=(5.0,) * 3)
     assert np.array_equal(normalize(values, contract), normalize(values, other))
 
 
-def test_a_lazy_scene_has_no_patches_to_normalise_by():
+@pytest.mark.parametrize("kind", ["patch_percentile", "patch_percentile_all_bands"])
+def test_a_lazy_scene_has_no_patches_to_normalise_by(kind):
     values = da.ones((3, 8, 8), chunks=4, dtype=np.uint16)
-    with pytest.raises(ValueError, match=r"'patch_percentile' takes patches.*predict\(\)"):
-        normalize(values, _contract(kind="patch_percentile"))
+    with pytest.raises(ValueError, match=rf"'{kind}' takes patches.*predict\(\)"):
+        normalize(values, _contract(kind=kind))
+
+
+def test_bounds_of_stored_numbers_leave_scale_and_offset_out():
+    contract = _contract(kind="standard", nodata=None)
+    rule = Normalization("standard", (1000.0,) * 3, (3000.0,) * 3, of_stored=True)
+    values = np.full((3, 4, 4), 2000, np.uint16)
+    assert (normalize(values, replace(contract, normalization=rule)) == 0.5).all()
+
+
+def test_a_contract_written_before_bounds_of_stored_numbers_still_loads():
+    contract = _contract()
+    old = contract.to_dict()
+    del old["normalization"]["of_stored"]
+    assert Contract.from_dict(old) == contract
 
 
 def test_scaling_does_not_change_what_the_network_sees():
