@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 AREA_UNITS = 10**12
 """Units of an area in a square metre: areas are counted in square micrometres."""
 
-# Over so many pixels the scale of a projection changes evenly, so the one in the middle stands
-# for all of them.
-_CELL = 128
+# The pixel in the middle of a cell stands for all of it. The scale of a projection changes by about
+# 0.05 % over half of such a distance, so that coarse pixels have small cells, or none at all.
+_CELL_PIXELS, _CELL_METRES = 128, 5_000
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class PixelAreas:
     -----
     In degrees, the pixels of a row have one area, which is exact: that of the zone between two
     parallels, by the cylindrical equal-area projection. In a projected CRS it is the geodesic area
-    of the pixel in the middle of a cell of 128 × 128 pixels; cells are counted from the corner of
-    the grid, so that areas do not depend on which part is asked for.
+    of the pixel in the middle of a cell of at most 128 × 128 pixels and 5 km × 5 km. Cells are
+    counted from the corner of the grid, so that areas do not depend on which part is asked for.
 
     Examples
     --------
@@ -72,19 +72,58 @@ class PixelAreas:
         ndarray of object, ``(cell, cell)``
             Area of a pixel, by cells of rows and columns; Python integers of `AREA_UNITS`.
         """
-        import pyproj
-
         height, width = rows[1] - rows[0], columns[1] - columns[0]
-        # Made for each block: objects of PROJ are not to be shared among threads.
-        crs = pyproj.CRS.from_user_input(self.grid.crs)
+        crs = self._crs()
         if crs.is_geographic:
             return np.arange(height), np.zeros(width, np.int64), self._of_zones(crs, rows)
-        cells = [np.arange(*span) // _CELL for span in (rows, columns)]
-        middles = [
-            np.minimum(np.arange(cell[0], cell[-1] + 1) * _CELL + _CELL // 2, side - 1)
-            for cell, side in zip(cells, (self.grid.height, self.grid.width), strict=True)
-        ]
-        return cells[0] - cells[0][0], cells[1] - cells[1][0], self._of_pixels(crs, *middles)
+        side = self._cell(crs)
+        cells = [np.arange(*span) // side for span in (rows, columns)]
+        row, column = (np.arange(cell[0], cell[-1] + 1) for cell in cells)
+        areas = self._of_cells(crs, *np.broadcast_arrays(row[:, None], column))
+        return cells[0] - cells[0][0], cells[1] - cells[1][0], areas
+
+    def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Areas of single pixels, as `block` gives them.
+
+        Parameters
+        ----------
+        rows, columns
+            Where they are, ``(pixel,)``.
+
+        Returns
+        -------
+        ndarray of object, ``(pixel,)``
+            Python integers of `AREA_UNITS`.
+        """
+        crs = self._crs()
+        if crs.is_geographic:
+            first = int(rows.min(initial=0))
+            return self._of_zones(crs, (first, int(rows.max(initial=first)) + 1))[rows - first, 0]
+        side = self._cell(crs)
+        cells, place = np.unique(np.stack([rows, columns]) // side, axis=1, return_inverse=True)
+        return self._of_cells(crs, *cells)[place.ravel()]
+
+    def _crs(self) -> pyproj.CRS:
+        """Made for each block: objects of PROJ are not to be shared among threads."""
+        import pyproj
+
+        return pyproj.CRS.from_user_input(self.grid.crs)
+
+    def _cell(self, crs: pyproj.CRS) -> int:
+        """Pixels on a side of a cell, a power of two."""
+        transform = self.grid.transform
+        metres = max(abs(transform.a), abs(transform.e)) * _metres_per_unit(crs)
+        pixels = int(min(max(_CELL_METRES / metres, 1), _CELL_PIXELS))
+        return 1 << (pixels.bit_length() - 1)
+
+    def _of_cells(self, crs: pyproj.CRS, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """Areas of the pixels in the middle of cells, which are given by their numbers."""
+        side = self._cell(crs)
+        middles = (
+            np.minimum(cell * side + side // 2, length - 1)
+            for cell, length in zip((row, column), (self.grid.height, self.grid.width), strict=True)
+        )
+        return self._of_pixels(crs, *middles)
 
     def _of_zones(self, crs: pyproj.CRS, rows: tuple[int, int]) -> np.ndarray:
         import pyproj
@@ -103,12 +142,11 @@ class PixelAreas:
 
         transform, geod = self.grid.transform, crs.get_geod()
         if crs.geodetic_crs is None or geod is None:
-            unit = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
-            plane = abs(transform.a * transform.e) * unit**2
-            return _in_units(np.full((len(rows), len(columns)), plane))
+            plane = abs(transform.a * transform.e) * _metres_per_unit(crs) ** 2
+            return _in_units(np.full(rows.shape, plane))
         # corners run around each pixel
         down, right = np.array([0, 1, 1, 0]), np.array([0, 0, 1, 1])
-        row, column = np.broadcast_arrays(rows[:, None, None] + down, columns[:, None] + right)
+        row, column = rows[..., None] + down, columns[..., None] + right
         to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
         x, y = transform.c + transform.a * column, transform.f + transform.e * row
         corners = to_degrees.transform(x, y)
@@ -117,7 +155,11 @@ class PixelAreas:
             abs(geod.polygon_area_perimeter(*pixel)[0])
             for pixel in zip(longitudes, latitudes, strict=True)
         ]
-        return _in_units(np.reshape(areas, (len(rows), len(columns))))
+        return _in_units(np.reshape(areas, rows.shape))
+
+
+def _metres_per_unit(crs: pyproj.CRS) -> float:
+    return float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
 
 
 def _in_units(areas: np.ndarray) -> np.ndarray:

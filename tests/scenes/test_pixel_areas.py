@@ -34,6 +34,9 @@ def polygon_area(grid, row, col):
         (UTM, 1e-5),
         (DEGREES, 1e-5),
         (Grid("EPSG:3857", Affine(10, 0, 1e6, 0, -10, 8e6), 900, 700), 3e-4),
+        (Grid("EPSG:3857", Affine(5000, 0, 0, 0, -5000, 8.5e6), 900, 700), 1e-5),
+        (Grid("EPSG:3857", Affine(1000, 0, 0, 0, -1000, 8.5e6), 900, 700), 1e-3),
+        (Grid("EPSG:3857", Affine(300, 0, 0, 0, -300, 8.5e6), 900, 700), 1e-3),
         (Grid("EPSG:3035", Affine(100, 0, 4e6, 0, -100, 3e6), 900, 700), 1e-6),
         # a pole in the middle, and feet as units
         (Grid("EPSG:3413", Affine(10, 0, -3000, 0, -10, 3000), 600, 600), 1e-6),
@@ -58,6 +61,29 @@ def test_areas_do_not_depend_on_the_part_asked_for(grid, rows, cols):
     part = by_pixel(areas, (rows[0], sum(rows)), (cols[0], sum(cols)))
     whole = by_pixel(areas, (0, 400), (0, 400))
     np.testing.assert_array_equal(part, whole[rows[0] : sum(rows), cols[0] : sum(cols)])
+
+
+@pytest.mark.parametrize(
+    "grid", [UTM, DEGREES, Grid("EPSG:3857", Affine(2000, 0, 0, 0, -2000, 8.5e6), 400, 400)]
+)
+def test_single_pixels_have_the_areas_of_their_blocks(grid):
+    areas, rng = PixelAreas(grid), np.random.default_rng(0)
+    rows, columns = rng.integers(0, 400, (2, 50))
+    whole = by_pixel(areas, (0, 400), (0, 400))
+    np.testing.assert_array_equal(areas.at(rows, columns) / AREA_UNITS, whole[rows, columns])
+
+
+def test_coarse_pixels_of_web_mercator_cover_the_earth_between_two_parallels():
+    north = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+    _, top = north.transform(0, 80)
+    rows, columns = 512, 16
+    size = 2 * top / rows
+    grid = Grid("EPSG:3857", Affine(size, 0, 0, 0, -size, top), rows, columns)
+    measured = by_pixel(PixelAreas(grid), (0, rows), (0, columns)).sum()
+    parallels = Grid("EPSG:4326", Affine(1, 0, 0, 0, -1, 80), 160, 360)
+    degrees = np.degrees(size / 6378137)
+    zone = by_pixel(PixelAreas(parallels), (0, 160), (0, 1)).sum() * degrees * columns
+    assert measured == pytest.approx(zone, rel=2e-4)
 
 
 def test_the_whole_earth_has_its_area():
