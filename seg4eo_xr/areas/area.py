@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from seg4eo_xr.areas.own_points import pixels_of_points, values_at
 from seg4eo_xr.areas.sample_files import read_sample
 from seg4eo_xr.areas.sample_options import AreaOptions
 from seg4eo_xr.areas.sample_table import (
+    PIXEL_AREA,
     UNFILLED,
     classes_of,
     first_of,
@@ -58,7 +60,8 @@ def estimate_areas(
     ----------
     sample
         What `draw_sample` drew, filled in, or the file that `write_sample` wrote; or a table with
-        the columns ``id``, ``stratum``, ``map`` and ``reference``.
+        the columns ``id``, ``stratum``, ``map`` and ``reference``. Where it has the column
+        ``pixel_area`` (see `sample_of_points`), each point counts for the area of its pixel.
     options
         Level of the intervals, finite population, points that nobody filled in.
     prediction
@@ -116,7 +119,10 @@ def estimate_areas(
         _places(reference, classes.codes, "reference", "classes"),
     )
     np.add.at(points, into, 1)
-    return _checked(points, sizes, classes, options)
+    sums = None
+    if PIXEL_AREA in table.columns and sizes.areas is not None:
+        sums = _area_sums(table[PIXEL_AREA].to_numpy(np.float64)[kept], into, points)
+    return _checked(AreaEstimate(points, sizes, classes, options, sums))
 
 
 _NEEDED = ("id", "stratum", "map", "reference")
@@ -186,7 +192,8 @@ def areas_from_matrix(
     points = np.zeros((len(counts),) * 3, np.int64)
     place = np.arange(len(counts))
     points[place, place] = counts
-    return _checked(points, strata, classes, changed(options, AreaOptions, changes))
+    options = changed(options, AreaOptions, changes)
+    return _checked(AreaEstimate(points, strata, classes, options))
 
 
 def _strata(table: pd.DataFrame, strata: Strata | Mapping[int, float] | None) -> Strata:
@@ -253,10 +260,27 @@ def _places(
     return np.searchsorted(np.array(codes), values)
 
 
-def _checked(
-    points: NDArray[np.int64], strata: Strata, classes: ClassTable, options: AreaOptions
-) -> AreaEstimate:
+def _area_sums(
+    areas: NDArray[np.float64], into: tuple[NDArray[np.int64], ...], points: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Add up what points stand for, and its squares, in units of the mean of their stratum."""
+    if not (areas > 0).all():
+        raise ValueError(
+            f"the column {PIXEL_AREA!r} of the sample holds {areas[~(areas > 0)][0]}; areas of "
+            "pixels are above 0. Correct it, or make the sample again with sample_of_points"
+        )
+    size = points.sum((1, 2))
+    mean = np.bincount(into[0], areas, len(points)) / np.maximum(size, 1)
+    relative = areas / mean[into[0]]
+    sums = np.zeros((2, *points.shape))
+    np.add.at(sums[0], into, relative)
+    np.add.at(sums[1], into, relative**2)
+    return sums
+
+
+def _checked(estimate: AreaEstimate) -> AreaEstimate:
     """Leave out strata of no pixel, and require two points of the others."""
+    points, strata = estimate.points, estimate.strata
     found = points.sum((1, 2))
     for name, pixels, count in zip(strata.names, strata.pixels, found.tolist(), strict=True):
         if not pixels and count:
@@ -273,4 +297,5 @@ def _checked(
                 "its points, or join it with another stratum"
             )
     kept = np.flatnonzero(np.array(strata.pixels))
-    return AreaEstimate(points[kept], strata.take(kept.tolist()), classes, options)
+    sums = None if estimate.sums is None else estimate.sums[:, kept]
+    return replace(estimate, points=points[kept], strata=strata.take(kept.tolist()), sums=sums)

@@ -42,12 +42,16 @@ class AreaEstimate:
         The classes of map and reference.
     options
         Level of the intervals, and whether variances are corrected for what was sampled.
+    sums
+        Where points of a stratum stand for different areas: sums of these areas and of their
+        squares, ``(2, stratum, map class, reference class)``, in units of the stratum's mean.
     """
 
     points: NDArray[np.int64]
     strata: Strata
     classes: ClassTable
     options: AreaOptions
+    sums: NDArray[np.float64] | None = None
 
     @cached_property
     def _counts(self) -> SampleCounts:
@@ -56,7 +60,10 @@ class AreaEstimate:
         corrections = left if self.options.finite_population else np.ones(len(pixels))
         # of a stratum that is sampled as a whole all is known
         corrections = np.where(left <= 0, 0.0, corrections)
-        return SampleCounts(self.points, self.strata.weights, corrections, self.options.level)
+        points = self.points.astype(np.float64)
+        sums = np.stack([points, points]) if self.sums is None else self.sums
+        weights, level = self.strata.weights, self.options.level
+        return SampleCounts(self.points, weights, corrections, level, sums)
 
     @cached_property
     def _cells(self) -> dict[str, NDArray[np.bool_]]:

@@ -89,12 +89,16 @@ class SampleCounts:
         Factor of each stratum's variance: 1, or 1 − points / pixels; 0 where all are sampled.
     level
         Confidence of intervals.
+    sums
+        Sums of what the points stand for, and of the squares, ``(2, stratum, map class, reference
+        class)``, in units of the mean of their stratum; `points` twice where all are alike.
     """
 
     points: NDArray[np.int64]
     weights: NDArray[np.float64]
     corrections: NDArray[np.float64]
     level: float
+    sums: NDArray[np.float64]
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -105,7 +109,7 @@ class SampleCounts:
     def proportions(self) -> NDArray[np.float64]:
         """Shares of the area, ``(map class, reference class)``; they sum to one."""
         shares: NDArray[np.float64] = np.einsum(
-            "h,hij->ij", self.weights / self.sizes, self.points.astype(np.float64)
+            "h,hij->ij", self.weights / self.sizes, self.sums[0]
         )
         return shares
 
@@ -116,6 +120,10 @@ class SampleCounts:
         below, its equations 2 and 25. Where the strata are the classes of the map, they are those
         of Olofsson et al. 2014 (5 to 11). https://doi.org/10.1080/01431161.2014.930207,
         https://doi.org/10.1016/j.rse.2014.02.015
+
+        Where the points of a stratum stand for different areas, means within it are weighted, and
+        the variance is that of the linearised ratio (Särndal, Swensson and Wretman 1992, section
+        5.7; https://doi.org/10.1007/978-1-4612-4378-6).
 
         Parameters
         ----------
@@ -130,17 +138,18 @@ class SampleCounts:
             One for each share; NaN where `whole` holds no point.
         """
         sizes = self.sizes.astype(np.float64)
-        means = self.points / sizes[:, None, None]
-        above, below = (
-            np.einsum("hij,kij->kh", means, cells.astype(np.float64)) for cells in (part, whole)
-        )
+        first, second = self.sums / sizes[:, None, None]
+        cells = [one.astype(np.float64) for one in (part, whole)]
+        above, below = (np.einsum("hij,kij->kh", first, one) for one in cells)
+        above_squared, below_squared = (np.einsum("hij,kij->kh", second, one) for one in cells)
         total = below @ self.weights
         with np.errstate(invalid="ignore", divide="ignore"):
             value = (above @ self.weights) / total
             share = value[:, None]
             # Each point's residual is (in part) − share × (in whole), and part lies within whole.
-            squares = above * (1 - 2 * share) + share**2 * below
-            spread = squares - (above - share * below) ** 2
+            squares = above_squared * (1 - 2 * share) + share**2 * below_squared
+            mean, weighted = above - share * below, above_squared - share * below_squared
+            spread = squares - 2 * mean * weighted + mean**2 * second.sum((1, 2))
             # what is alike everywhere in a stratum has no error, and not one of rounding either
             spread[spread < _ROUNDING] = 0
             scale = np.where(self.corrections > 0, self.corrections / (sizes - 1), 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import dask.array as da
 import numpy as np
 
+from seg4eo_xr.areas.sample_options import DrawnBy
 from seg4eo_xr.areas.sample_table import (
+    PIXEL_AREA,
     first_of,
     reference_codes,
     require_columns,
@@ -17,8 +19,11 @@ from seg4eo_xr.areas.sample_table import (
 from seg4eo_xr.areas.sampling import map_and_strata, map_classes, strata_sizes
 from seg4eo_xr.geometry.hashing import pixel_numbers
 from seg4eo_xr.maps.layers import nodata_of
+from seg4eo_xr.options import require_choice
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import crs_text
+from seg4eo_xr.scenes.pixel_areas import AREA_UNITS, PixelAreas
+from seg4eo_xr.scenes.resampling import Grid
 from seg4eo_xr.scenes.shapes import points_in_pixels
 from seg4eo_xr.scenes.vectors import read_vector
 
@@ -39,12 +44,13 @@ def sample_of_points(
     column: str = "reference",
     strata: Raster | None = None,
     classes: ClassTable | None = None,
+    drawn_by: DrawnBy = "pixel",
 ) -> gpd.GeoDataFrame:
     """Make a sample of reference points that are there already.
 
-    They must have been drawn at random within each stratum, all pixels of a stratum alike: points
-    that somebody chose, because they lay by a road or were easy to tell, say nothing about the
-    rest of the map, and no formula mends that.
+    They must have been drawn at random within each stratum. Points that somebody chose, because
+    they lay near a road or were easy to recognise, say nothing about the rest of the map, and no
+    formula corrects that.
 
     Parameters
     ----------
@@ -60,18 +66,24 @@ def sample_of_points(
         classes of the map if not given.
     classes
         The classes; by default those of the map's attributes, else the codes that occur.
+    drawn_by
+        How points were drawn within a stratum: ``"pixel"``, every pixel with the same chance, so
+        that a point counts for the area of its pixel; or ``"area"``, every square metre with the
+        same chance, as `draw_sample` does, so that all points of a stratum count alike. It matters
+        where areas of pixels differ: in degrees, and in Web Mercator.
 
     Returns
     -------
     GeoDataFrame
         As `draw_sample` gives it, filled in, with the points at the centres of their pixels and
-        named by the index of `points`.
+        named by the index of `points`; by ``"pixel"`` with the areas of the pixels in m² in the
+        column ``pixel_area``.
 
     Raises
     ------
     ValueError
         If points lie outside the map or where it is nodata, the column is missing, there is no CRS,
-        or something is no point.
+        something is no point, or `drawn_by` is unknown.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
 
@@ -87,6 +99,7 @@ def sample_of_points(
     """
     import pandas as pd
 
+    require_choice("drawn_by", drawn_by, get_args(DrawnBy))
     features: Any = points if hasattr(points, "geometry") else read_vector(str(points))
     require_columns(features, (column,), "the table of points")
     mapped, layer = map_and_strata(prediction, strata)
@@ -100,6 +113,9 @@ def sample_of_points(
     sample = sample_table(mapped, sizes, table, pixel_numbers(rows, cols), (stratum, codes))
     words = [word or None for word in words_of(features[column])]
     sample["id"], sample["reference"] = names, pd.array(words, dtype="string")
+    if drawn_by == "pixel":
+        areas = PixelAreas(Grid.of(mapped)).at(rows, cols)
+        sample[PIXEL_AREA] = (areas / AREA_UNITS).astype(np.float64)
     reference_codes(sample, table)
     return sample
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seg4eo_xr.areas.sample_table import (
     DESIGN_COLUMNS,
     INTERPRETER_COLUMNS,
+    PIXEL_AREA,
     classes_of,
     described,
     first_of,
@@ -75,13 +76,18 @@ def write_sample(
     """
     path = require_geopackage(path)
     require_columns(sample, (*DESIGN_COLUMNS, *INTERPRETER_COLUMNS), "the sample")
-    layers = {_DESIGN: sample[list(DESIGN_COLUMNS)], **_descriptions(sample)}
+    layers = {_DESIGN: sample[_design_columns(sample)], **_descriptions(sample)}
     points = sample[["id", *INTERPRETER_COLUMNS, sample.geometry.name]]
     with staging(path, overwrite=overwrite) as folder:
         unfinished = folder / path.name
         _write_layers(unfinished, points, layers)
         commit(unfinished, path)
     return path
+
+
+def _design_columns(table: pd.DataFrame) -> list[str]:
+    """Columns of the layer ``design``; that of areas is there only where points need it."""
+    return [*DESIGN_COLUMNS, *([PIXEL_AREA] if PIXEL_AREA in table else [])]
 
 
 def require_geopackage(path: str | PathLike[str]) -> Path:
@@ -160,7 +166,7 @@ def read_sample(
     # the design leads: a point that somebody has deleted has been drawn all the same
     order = [*INTERPRETER_COLUMNS, points.geometry.name]
     sample = points.set_index("id")[order].reindex(design["id"]).reset_index(drop=True)
-    for place, name in enumerate(DESIGN_COLUMNS):
+    for place, name in enumerate(_design_columns(design)):
         sample.insert(place, name, design[name])
     described(sample, _strata(sizes), _classes(path))
     return sample if filled is None else _with_references(sample, filled)

@@ -11,6 +11,7 @@ from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import OptionSet, require_choice
 
 Allocation = Literal["proportional", "equal", "optimal"]
+DrawnBy = Literal["pixel", "area"]
 
 
 class SampleWarning(Seg4EOWarning):

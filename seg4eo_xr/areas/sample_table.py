@@ -26,6 +26,9 @@ DESIGN_COLUMNS = ("id", "stratum", "map", "row", "col")
 INTERPRETER_COLUMNS = ("reference", "interpreter", "remarks")
 """What people fill in: the class they see, who they are, and whatever else there is to say."""
 
+PIXEL_AREA = "pixel_area"
+"""Ground area of the pixel of each point in m², where points do not stand for equal areas."""
+
 UNFILLED = -(2**31)
 """Stands for no reference class."""
 

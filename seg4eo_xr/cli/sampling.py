@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seg4eo_xr.areas.sample_options import AreaOptions, SampleOptions
+from seg4eo_xr.areas.sample_options import AreaOptions, DrawnBy, SampleOptions
 from seg4eo_xr.cli.answers import of_report
 from seg4eo_xr.cli.command import Command, Told
 from seg4eo_xr.cli.outputs import require_writable
@@ -84,6 +84,8 @@ class Areas(Command):
     """The sample is points of your own, drawn at random, with their class in this column."""
     strata: Path | None = None
     """With column: raster whose codes are the strata; the classes of the map if not given."""
+    drawn_by: DrawnBy = "pixel"
+    """With column: whether every pixel of a stratum had the same chance, or every square metre."""
     classes: Path | None = None
     """Class table with codes, names and colours; that of the sample or the map if not given."""
     output: Path | None = None
@@ -102,8 +104,11 @@ class Areas(Command):
         require_writable(report=self.output)
         classes, judged = class_table(self.classes), self.prediction
         if self.column is None:
-            if self.strata is not None:
-                raise ValueError("--strata goes with --column; a sample has strata of its own")
+            if self.strata is not None or self.drawn_by != "pixel":
+                raise ValueError(
+                    "--strata and --drawn_by go with --column; a sample that was drawn with the "
+                    "command sample has strata and chances of its own"
+                )
             sample = read_sample(self.sample, filled=self.filled)
         elif self.prediction is None or self.filled is not None:
             raise ValueError("--column needs --prediction, the map, and goes without --filled")
@@ -115,6 +120,7 @@ class Areas(Command):
                     column=self.column,
                     strata=self.strata,
                     classes=classes,
+                    drawn_by=self.drawn_by,
                 )
             judged = None
         estimate = estimate_areas(sample, self.estimate, prediction=judged, classes=classes)

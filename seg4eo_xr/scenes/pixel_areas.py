@@ -98,7 +98,8 @@ class PixelAreas:
         crs = self._crs()
         if crs.is_geographic:
             first = int(rows.min(initial=0))
-            return self._of_zones(crs, (first, int(rows.max(initial=first)) + 1))[rows - first, 0]
+            zones = self._of_zones(crs, (first, int(rows.max(initial=first)) + 1))
+            return np.asarray(zones[rows - first, 0])
         side = self._cell(crs)
         cells, place = np.unique(np.stack([rows, columns]) // side, axis=1, return_inverse=True)
         return self._of_cells(crs, *cells)[place.ravel()]

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pyogrio
 import pytest
+import xarray as xr
+from affine import Affine
 
 from seg4eo_xr.areas.area import estimate_areas
 from seg4eo_xr.areas.own_points import sample_of_points
@@ -185,6 +187,59 @@ def test_points_of_ones_own_make_a_sample(sample, labels, mapped):
     filled = sample.assign(reference=truth)
     filled.attrs = sample.attrs
     np.testing.assert_array_equal(estimate_areas(own).points, estimate_areas(filled).points)
+
+
+def points_in_degrees(count, seed, by_area=False):
+    """A map whose two classes lie side by side from 20° to 80° north; the truth is 1 above 50°."""
+    side, mapped = 64, np.repeat(np.array([[1, 2]], np.uint8), 32, axis=1).repeat(64, axis=0)
+    step = 60 / side
+    mapped = xr.DataArray(mapped, dims=("y", "x"), attrs=ClassTable.from_codes([1, 2]).to_attrs())
+    mapped = mapped.rio.write_crs(4326).rio.write_transform(Affine(step, 0, 0, 0, -step, 80))
+    rng, places = np.random.default_rng(seed), step * (np.arange(side) + 0.5)
+    chances = np.cos(np.radians(80 - places)) if by_area else np.ones(side)
+    rows = rng.choice(side, count, p=chances / chances.sum())
+    north, east = 80 - places[rows], places[rng.integers(0, side, count)]
+    table = {"cover": np.where(north > 50, 1, 2)}
+    return gpd.GeoDataFrame(table, geometry=gpd.points_from_xy(east, north, crs=4326)), mapped
+
+
+# shares of the surface of the ellipsoid lie within 0.003 of those of the sphere
+NORTH = (np.sin(np.radians(80)) - np.sin(np.radians(50))) / (
+    np.sin(np.radians(80)) - np.sin(np.radians(20))
+)
+
+
+@pytest.mark.parametrize("drawn_by", ["pixel", "area"])
+def test_points_in_degrees_stand_for_the_area_that_they_were_drawn_for(drawn_by):
+    estimates = []
+    for seed in range(40):
+        points, mapped = points_in_degrees(400, seed, by_area=drawn_by == "area")
+        own = sample_of_points(points, mapped, column="cover", drawn_by=drawn_by)
+        estimates.append(estimate_areas(own).share)
+    values = np.array([estimate.value[0] for estimate in estimates])
+    errors = np.array([estimate.standard_error[0] for estimate in estimates])
+    assert values.mean() == pytest.approx(NORTH, abs=4 * values.std() / 40**0.5 + 0.003)
+    assert errors.mean() == pytest.approx(values.std(ddof=1), rel=0.4)
+    assert abs(0.5 - NORTH) > 0.1  # what counting pixels would give
+
+
+def test_points_drawn_by_pixel_keep_their_areas_in_a_file(tmp_path):
+    points, mapped = points_in_degrees(100, 1)
+    own = sample_of_points(points, mapped, column="cover")
+    again = read_sample(write_sample(own, tmp_path / "own.gpkg"))
+    found, expected = estimate_areas(again).share, estimate_areas(own).share
+    np.testing.assert_array_equal(found.value, expected.value)
+    np.testing.assert_array_equal(found.standard_error, expected.standard_error)
+
+
+def test_the_way_points_were_drawn_is_checked(sample, mapped):
+    points = sample[["geometry"]].assign(reference=1)
+    with pytest.raises(ValueError, match="drawn_by must be one of pixel, area, got 'pixels'"):
+        sample_of_points(points, mapped, drawn_by="pixels")
+    own = sample_of_points(points, mapped)
+    own.loc[3, "pixel_area"] = 0
+    with pytest.raises(ValueError, match="'pixel_area' of the sample holds 0"):
+        estimate_areas(own)
 
 
 @pytest.mark.parametrize("names", [False, True])

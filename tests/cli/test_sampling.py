@@ -47,9 +47,10 @@ def test_the_sample_says_how_many_points_each_stratum_has(folder, capsys):
     assert np.sum([int(line.split()[-1]) for line in lines[1:-1]]) == 70
 
 
-def test_points_of_ones_own(folder, capsys):
+@pytest.mark.parametrize("drawn_by", [[], ["--drawn_by", "area"]])
+def test_points_of_ones_own(folder, capsys, drawn_by):
     command = ["areas", "--sample", f"{folder}/own.geojson", "--column", "reference"]
-    assert main([*command, "--prediction", f"{folder}/map.tif"]) == 0
+    assert main([*command, "--prediction", f"{folder}/map.tif", *drawn_by]) == 0
     assert "overall accuracy 1.000" in capsys.readouterr().out
 
 
@@ -61,6 +62,7 @@ def test_points_of_ones_own(folder, capsys):
         (["sample", "--size", "90", "--output", "{}/new.shp", "--minimum", "9"], ".gpkg"),
         (["areas", "--column", "reference"], "--prediction"),
         (["areas", "--strata", "{}/map.tif"], "--column"),
+        (["areas", "--drawn_by", "area"], "--column"),
         (["areas", "--sample", "{}/map.tif"], "write_sample wrote"),
     ],
 )
