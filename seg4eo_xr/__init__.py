@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.label_options import LabelOptions, LabelWarning
     from seg4eo_xr.scenes.labels import open_labels
     from seg4eo_xr.scenes.masks import landsat_qa, mask_scene, sentinel2_scl
+    from seg4eo_xr.scenes.missing import SceneWarning
     from seg4eo_xr.scenes.mosaics import open_mosaic
     from seg4eo_xr.scenes.open import open_scene
     from seg4eo_xr.scenes.scene_options import SceneOptions
@@ -152,6 +153,7 @@ _HOME = {
     "SceneOptions": "scenes.scene_options",
     "ScenePair": "patches.pairs",
     "SceneSplit": "geometry.splits",
+    "SceneWarning": "scenes.missing",
     "SeamWarning": "inference.predict",
     "Seg4EOWarning": "notices",
     "SpatialSplit": "geometry.splits",
@@ -270,6 +272,7 @@ __all__ = [
     "SceneOptions",
     "ScenePair",
     "SceneSplit",
+    "SceneWarning",
     "SeamWarning",
     "Seg4EOWarning",
     "SpatialSplit",

@@ -146,9 +146,10 @@ def _opened(source: str | Path | xr.DataArray | xr.Dataset, options: SceneOption
         scene = scene_of_array(source, "the array")
     elif isinstance(source, xr.Dataset):
         scene = scene_of_dataset(source, "the dataset")
+    elif is_zarr(source):
+        scene = scene_of_zarr(source, options.chunks)
     else:
-        read = scene_of_zarr if is_zarr(source) else scene_of_file
-        scene = read(source, options.chunks)
+        scene = scene_of_file(source, options)
     return scene if options.nodata is None else with_nodata(scene, options.nodata)
 
 

@@ -22,7 +22,11 @@ class SceneOptions(OptionSet):
     bands
         Bands to keep, by name, in the wanted order; all by default.
     nodata
-        Stored number that marks missing data; by default what the source says.
+        Stored number that marks missing data; by default what the source says. What the masks or
+        the alpha band of a file hide is missing as well.
+    keep_alpha
+        Keep a band that a file marks as alpha (transparency) as a band of the scene, such as near
+        infrared of aerial images. By default it says which pixels are missing.
     chunks
         Side of a dask chunk in pixels, or sides by dimension. ``auto`` takes multiples of the
         file's blocks of about 6 MB, or of 32 MB where a file has no tiles, and leaves arrays as
@@ -44,6 +48,7 @@ class SceneOptions(OptionSet):
     band_names: tuple[str, ...] | None = None
     bands: tuple[str, ...] | None = None
     nodata: float | None = None
+    keep_alpha: bool = False
     chunks: Chunks = "auto"
     resolution: float | Literal["finest"] | None = None
     resampling: Resampling = "nearest"

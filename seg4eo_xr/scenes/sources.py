@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import xarray as xr
 from seg4eo_xr.scenes.bands import band_names_of, nodata_text, stack_bands, with_nodata
 from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
 from seg4eo_xr.scenes.grid import grid_difference, require_same_grid
-from seg4eo_xr.scenes.rasters import chunk_sides, is_remote, read_raster, require_local_path
+from seg4eo_xr.scenes.rasters import chunk_sides, is_remote, read_scene, require_local_path
 from seg4eo_xr.scenes.resampling import Grid, resample
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ def is_zarr(source: str | Path) -> bool:
     return not is_remote(source) and any((Path(source) / name).exists() for name in markers)
 
 
-def scene_of_file(path: str | Path, chunks: Chunks) -> xr.DataArray:
+def scene_of_file(path: str | Path, options: SceneOptions) -> xr.DataArray:
     """Open one raster file."""
-    return scene_of_array(read_raster(path, chunks=chunks), f"scene {str(path)!r}")
+    read = read_scene(path, options.chunks, nodata=options.nodata, keep_alpha=options.keep_alpha)
+    return scene_of_array(read, f"scene {str(path)!r}")
 
 
 def stacked_files(
@@ -61,14 +63,19 @@ def opened_alike(
     A large chunk of a coarse file feeds many chunks of the scene, which dask would make, and hold,
     all at once.
     """
-    scenes = [scene_of_file(path, options.chunks) for path in paths]
+    scenes = [scene_of_file(path, options) for path in paths]
     if (like is None and options.resolution is None) or options.chunks not in ("auto", None):
         return scenes
     finest = min(scenes, key=lambda scene: Grid.of(scene).pixel)
-    return [_in_chunks_of(finest, scene, path) for path, scene in zip(paths, scenes, strict=True)]
+    return [
+        _in_chunks_of(finest, scene, path, options)
+        for path, scene in zip(paths, scenes, strict=True)
+    ]
 
 
-def _in_chunks_of(finest: xr.DataArray, scene: xr.DataArray, path: str | Path) -> xr.DataArray:
+def _in_chunks_of(
+    finest: xr.DataArray, scene: xr.DataArray, path: str | Path, options: SceneOptions
+) -> xr.DataArray:
     """A file that may be coarser, in chunks that span the ground of the finest one's."""
     sides = {}
     for axis, dim in enumerate(("x", "y")):
@@ -76,7 +83,7 @@ def _in_chunks_of(finest: xr.DataArray, scene: xr.DataArray, path: str | Path) -
         sides[dim] = min(scene.sizes[dim], max(1, int(finest.chunksizes[dim][0] / factor)))
     if scene.rio.crs != finest.rio.crs or factor <= 1:
         return scene
-    return scene_of_file(path, sides)
+    return scene_of_file(path, replace(options, chunks=sides))
 
 
 def one_grid(
