@@ -10,7 +10,7 @@ from seg4eo_xr.cli.answers import of_store
 from seg4eo_xr.cli.command import Command, PartlyFailedError, Told, one_or_many
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit, SceneSplit, SpatialSplit
 from seg4eo_xr.patches.options import ExtractOptions
-from seg4eo_xr.patches.pairs import GRID_PATTERN, IMAGE_PATTERN, LABEL_PATTERN, find_pairs
+from seg4eo_xr.patches.pairs import find_pairs, require_two_files
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.scene_options import SceneOptions
 
@@ -98,6 +98,7 @@ class ExtractSingle(Command):
         from seg4eo_xr.scenes.labels import open_labels
         from seg4eo_xr.scenes.open import open_scene
 
+        require_two_files(self.image, self.label)
         scene = open_scene(one_or_many(self.image), options=self.scene)
         _require_channels(scene, self.image_channels, ", ".join(self.image))
         table = class_table(self.classes)
@@ -119,8 +120,9 @@ class ExtractSingle(Command):
 class ExtractBatch(Command):
     """Cut the scenes of a folder into one patch store.
 
-    Files that share a key belong together, as Image_1.tif, Label_1.tif and Grid_1.shp do; patterns
-    are regular expressions of whole file names, whose first group is the key.
+    Files with the same key belong together, as Image_1.tif, Label_1.tif and Grid_1.shp, or
+    images/1.tif and masks/1.tif. Patterns are regular expressions whose first group is the key;
+    they match the whole file name, or with a slash the end of the path, as masks/(.+)[.]tif does.
     Example: seg4eo-xr extract batch --data_dir scenes --recursive --output patches.zarr
     """
 
@@ -131,13 +133,13 @@ class ExtractBatch(Command):
     grid: Path | None = None
     """Polygons for all scenes that have no grid of their own, one a patch."""
     recursive: bool = False
-    """Look into subfolders too."""
-    image_pattern: str = IMAGE_PATTERN
-    """Names of the scenes."""
-    label_pattern: str = LABEL_PATTERN
-    """Names of the labels."""
-    grid_pattern: str = GRID_PATTERN
-    """Names of the grids."""
+    """Look into subfolders too, and follow links to folders."""
+    image_pattern: str | None = None
+    """Names of the scenes; if not given, as Image_1.tif, 1_image.tif or images/1.tif."""
+    label_pattern: str | None = None
+    """Names of the labels; if not given, as Label_1.tif, 1_mask.tif, 1_gt.tif or masks/1.tif."""
+    grid_pattern: str | None = None
+    """Names of the grids; if not given, as Grid_1.shp."""
     id_column: str | None = None
     """Column of the grids that names the patches; the row number if not given."""
     classes: Path | None = None

@@ -22,6 +22,7 @@ from seg4eo_xr.patches.building import (
 from seg4eo_xr.patches.description import describe_extraction
 from seg4eo_xr.patches.journal import read_journal, read_record
 from seg4eo_xr.patches.options import ExtractOptions
+from seg4eo_xr.patches.pairs import require_two_files
 from seg4eo_xr.patches.planning import check_graph, plan_extraction, shard_graph
 from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.patches.store import open_store
@@ -125,6 +126,7 @@ def extract_patches(
         If some of the store's scenes seem to hold numbers raised by Sentinel-2's offset of 1000.
     """
     options = changed(options, ExtractOptions, changes)
+    require_two_files(scene, labels)
     target, rule = locate(store), as_rule(split)
     classes = as_class_table(classes)
     existing = store_to_extend(target, options)

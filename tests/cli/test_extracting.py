@@ -90,6 +90,22 @@ def test_a_folder_without_scenes_is_wrong_input(tmp_path, capsys):
     assert "image_pattern" in capsys.readouterr().err
 
 
+def test_folders_of_images_and_masks_need_no_options(scenes, tmp_path, capsys):
+    for name, folder in (("Image_1.tif", "images"), ("Label_1.tif", "masks")):
+        (tmp_path / "scenes" / folder).mkdir(parents=True)
+        shutil.copy(scenes / name, tmp_path / "scenes" / folder / "north.tif")
+    words = [word for word in batch(tmp_path / "scenes", tmp_path / "a.zarr") if "rec" not in word]
+    assert main(words) == 0
+    assert "images/north.tif + " in capsys.readouterr().out
+    assert len(open_store(tmp_path / "a.zarr").contract.classes) > 1
+
+
+def test_a_scene_is_not_its_own_labels(scenes, tmp_path, capsys):
+    words = [word.replace("Image_1", "Label_1") for word in single(scenes, tmp_path / "a.zarr")]
+    assert main(words) == 2
+    assert "and as its labels (--label)" in capsys.readouterr().err
+
+
 def single(scenes: Path, output: Path, *more: str) -> list[str]:
     words = ["--image", f"{scenes}/Image_1.tif", "--label", f"{scenes}/Label_1.tif"]
     return ["extract", "single", *words, "--output", f"{output}", "--patch_size", f"{SIZE}", *more]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.pairs import Pairs, ScenePair, find_pairs
 
 
@@ -83,6 +84,96 @@ def test_patterns_of_ones_own_take_the_group_called_id_or_the_first(tmp_path):
     by_name = {"image_pattern": r"s2_(\d+)_(?P<id>\w+)\.tif"}
     pairs = find_pairs(tmp_path, **by_name, label_pattern=r"mask_([a-z]+)_v\d\.tif")
     assert told(pairs) == [("north", "s2_2020_north.tif", "mask_north_v2.tif")]
+
+
+def pair_of(pairs: Pairs, root: Path) -> list[tuple[str, str]]:
+    return [tuple(p.relative_to(root).as_posix() for p in (one.image, one.label)) for one in pairs]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("images/{}.tif", "masks/{}.tif"),
+        ("images/{}.tif", "labels/{}.gpkg"),
+        ("Images/{}.tif", "annotations/{}.tif"),
+        ("img/{}.tif", "gt/{}.tif"),
+        ("images/image_{}.tif", "masks/image_{}.tif"),  # the same names in both folders
+        ("images/{}.tif", "masks/{}_mask.tif"),
+        ("images/area/{}.tif", "masks/area/{}.tif"),
+        ("{}_image.tif", "{}_mask.tif"),
+        ("{}_image.tif", "{}_gt.tif"),
+        ("img_{}.tif", "{}_label.shp"),
+        ("image_{}.tif", "image_{}_mask.tif"),
+        ("imagery_{}.tif", "label_ry_{}.tif"),
+    ],
+)
+@pytest.mark.parametrize("key", ["x", "12"])
+def test_the_usual_layouts_need_no_pattern(tmp_path, image, label, key):
+    names = (image.format(key), label.format(key))
+    touch(tmp_path, *names, image.format("alone"))
+    for recursive in (True, False) if "area" not in image else (True,):
+        pairs = find_pairs(tmp_path, recursive=recursive)
+        assert pair_of(pairs, tmp_path) == [names]
+        assert [path.relative_to(tmp_path).as_posix() for path in pairs.unmatched] == [
+            image.format("alone")
+        ]
+
+
+def test_the_folders_images_and_masks_are_no_rivals_of_files_that_lie_above(tmp_path):
+    touch(tmp_path, "Image_1.tif", "Label_1.tif", "images/2.tif", "masks/2.tif")
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["1"]
+
+
+def test_a_pattern_with_a_slash_sees_the_folders(tmp_path):
+    touch(tmp_path, *(f"{site}/{kind}/1.tif" for site in "ab" for kind in ("s2", "lc")))
+    patterns = {"image_pattern": r"s2/(.+)\.tif", "label_pattern": r"lc/(.+)\.tif"}
+    pairs = find_pairs(tmp_path, **patterns, recursive=True)
+    assert pair_of(pairs, tmp_path) == [(f"{site}/s2/1.tif", f"{site}/lc/1.tif") for site in "ab"]
+
+
+def test_a_file_that_both_patterns_take_is_what_its_name_or_folder_says(tmp_path):
+    both = dict.fromkeys(("image_pattern", "label_pattern"), r".*?(\d+)\.tif")
+    touch(tmp_path, "images_and_masks/images/1.tif", "images_and_masks/masks/1.tif")
+    touch(tmp_path, "flat/Image_2.tif", "flat/Label_2.tif")
+    pairs = find_pairs(tmp_path, **both, recursive=True)
+    assert pair_of(pairs, tmp_path) == [
+        ("flat/Image_2.tif", "flat/Label_2.tif"),
+        ("images_and_masks/images/1.tif", "images_and_masks/masks/1.tif"),
+    ]
+
+
+def test_no_file_is_paired_with_itself(tmp_path):
+    touch(tmp_path, "a/1.tif", "b/1.tif")
+    both = dict.fromkeys(("image_pattern", "label_pattern"), r"(\d+)\.tif")
+    with pytest.raises(ValueError, match=r"a/1\.tif, .*b/1\.tif can be image and label alike"):
+        find_pairs(tmp_path, **both, recursive=True)
+    with pytest.raises(ValueError, match=r"1\.tif can be image and label alike.*--label_pattern"):
+        find_pairs(tmp_path / "a", **both)
+
+
+def test_a_file_has_one_role_in_all_pairs(tmp_path):
+    touch(tmp_path, "1.tif", "1_x.tif", "1_x_x.tif")
+    with pytest.raises(ValueError, match=r"1_x\.tif would be the labels of .*1\.tif and the image"):
+        find_pairs(tmp_path, image_pattern=r"(.+)\.tif", label_pattern=r"(.+)_x\.tif")
+
+
+@pytest.mark.parametrize("image", ["a.tif", ["b.tif", "./a.tif"]])
+def test_one_file_is_no_pair(image):
+    with pytest.raises(ValueError, match=r"a\.tif is given as the scene .* and as its labels"):
+        ScenePair("1", image, Path("a.tif"))
+    with pytest.raises(ValueError, match=r"a\.tif is given as the scene"):
+        extract_patches(image, "a.tif", "never.zarr", progress=False)
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    touch(elsewhere, "Image_1.tif", "Label_1.tif")
+    touch(root, "own/Image_2.tif", "own/Label_2.tif")
+    links = {"here": elsewhere, "again": elsewhere, "aaa": root / "own", "own/loop": root}
+    for name, target in links.items():
+        (root / name).symlink_to(target, target_is_directory=True)
+    pairs = find_pairs(root, recursive=True)
+    assert [pair.name for pair in pairs] == ["again/1", "own/2"]
 
 
 @pytest.mark.parametrize("pattern", ["image_[", r"image_\d+\.tif"])
