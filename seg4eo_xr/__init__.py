@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.inference.options import PredictOptions
     from seg4eo_xr.inference.precision import PrecisionWarning
     from seg4eo_xr.inference.predict import SeamWarning, predict
-    from seg4eo_xr.jobs.job import predict_series, predict_to_zarr
+    from seg4eo_xr.jobs.job import predict_scenes, predict_series, predict_to_zarr
     from seg4eo_xr.jobs.result import JobFailedError, JobResult
     from seg4eo_xr.maps.cog import verify_cog, write_cog
     from seg4eo_xr.maps.regions import write_region
@@ -202,6 +202,7 @@ _HOME = {
     "plan": "planning.planning",
     "plot_samples": "plotting",
     "predict": "inference.predict",
+    "predict_scenes": "jobs.job",
     "predict_series": "jobs.job",
     "predict_to_zarr": "jobs.job",
     "read_classes": "scenes.class_files",
@@ -321,6 +322,7 @@ __all__ = [
     "plan",
     "plot_samples",
     "predict",
+    "predict_scenes",
     "predict_series",
     "predict_to_zarr",
     "read_classes",

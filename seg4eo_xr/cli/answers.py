@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from seg4eo_xr.cli.command import Told
 from seg4eo_xr.geometry.splits import SPLITS
+from seg4eo_xr.html import amount_text, table_text
 
 if TYPE_CHECKING:
     from seg4eo_xr.jobs.result import JobResult
@@ -86,6 +87,25 @@ def of_job(result: JobResult) -> Told:
     about = {"files": files, "tiles": result.tiles, "seconds": result.seconds}
     text = "\n".join([str(result.statistics), *files])
     return Told(text, {**about, "statistics": result.statistics.report()})
+
+
+def of_jobs(results: Mapping[str, JobResult]) -> Told:
+    """Report what the maps of several scenes hold: each in a line, and all together."""
+    one = {name: of_job(result).data for name, result in results.items()}
+    first, *others = (result.statistics for result in results.values())
+    total = first.merge(*others)
+    rows = [
+        [
+            str(results[name].path),
+            f"{about['statistics']['pixels']:,}",
+            f"{about['statistics']['missing_pixels']:,}",
+            amount_text(about["statistics"]["area_km2"]),
+            max(about["statistics"]["classes"], key=lambda row: row["pixels"])["name"],
+        ]
+        for name, about in one.items()
+    ]
+    table = table_text(["map", "pixels", "nodata", "km²", "commonest class"], rows)
+    return Told(f"{table}\n\n{total}", {"total": total.report(), "scenes": one})
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg4eo_xr.cli.answers import of_report
-from seg4eo_xr.cli.command import Command, Told
+from seg4eo_xr.cli.command import Command, Told, one_or_many
 from seg4eo_xr.cli.outputs import map_writer, require_writable
 from seg4eo_xr.evaluation.evaluate_options import EvaluateOptions
 
@@ -20,10 +20,11 @@ class Evaluate(Command):
     --figure report.png
     """
 
-    prediction: str
-    """The map."""
-    reference: str
-    """The labels: a raster, or polygons or points in any CRS."""
+    prediction: tuple[str, ...]
+    """The map, or several: the report is of all, with a table of the scenes."""
+    reference: tuple[str, ...]
+    """The labels: a raster, or polygons or points in any CRS. For several maps one for all, or as
+    many: files are paired by their names, or by their order if the names have nothing in common."""
     zones: str | None = None
     """Polygons in any CRS; each zone is evaluated for itself too. Or a patch store: the ground of
     its training, validation and test patches, with how far these are apart."""
@@ -41,7 +42,12 @@ class Evaluate(Command):
 
         require_writable(report=self.output, figure=self.figure)
         with progress_bar("comparing", enabled=progress):
-            evaluation = evaluate(self.prediction, self.reference, self.labels, zones=self.zones)
+            evaluation = evaluate(
+                one_or_many(self.prediction),
+                one_or_many(self.reference),
+                self.labels,
+                zones=self.zones,
+            )
         if self.output is not None:
             evaluation.to_json(self.output)
         if self.figure is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg4eo_xr.cli.answers import of_job
+from seg4eo_xr.cli.answers import of_job, of_jobs
 from seg4eo_xr.cli.command import Command, PartlyFailedError, Told
 from seg4eo_xr.cli.outputs import require_writable
 from seg4eo_xr.cli.scene_input import SeriesInput
@@ -35,7 +35,7 @@ class Predict(Command):
     output: str
     """The map to write: a .tif becomes a cloud-optimised GeoTIFF of the classes, a .zarr a Zarr
     store with their confidence; also as s3://bucket/map.zarr. Of a series each date is a map:
-    map_2021-06-03.tif."""
+    map_2021-06-03.tif. A folder takes one map per input: maps/ gets maps/a.tif of a.tif."""
     save_confidence: bool = False
     """Beside map.tif write map_confidence.tif, which is not written otherwise; a Zarr store holds
     the confidence anyway."""
@@ -66,6 +66,8 @@ class Predict(Command):
         try:
             if self.source.series:
                 return self._series(progress=progress)
+            if self._to_folder():
+                return self._scenes(progress=progress)
             return self._scene(progress=progress)
         except JobFailedError as error:
             told = [str(error), *getattr(error, "__notes__", ())]
@@ -96,6 +98,37 @@ class Predict(Command):
         told = {date: of_job(result) for date, result in results.items()}
         text = "\n".join(f"{date}\n{one.text}" for date, one in told.items())
         return Told(text, {date: one.data for date, one in told.items()})
+
+    def _to_folder(self) -> bool:
+        """Tell whether each input becomes a map of its own."""
+        from seg4eo_xr.patches.building import locate
+
+        place = locate(self.output)
+        if (
+            place.suffix
+            and not self.output.endswith("/")
+            and (place.suffix == ".zarr" or not place.is_dir())
+        ):
+            return False
+        if self.source.mosaic:
+            raise ValueError(
+                f"--mosaic makes one map, whose name (--output) ends in .tif or .zarr, got "
+                f"{self.output}; for one map per input omit --mosaic"
+            )
+        return True
+
+    def _scenes(self, *, progress: bool) -> Told:
+        from seg4eo_xr.jobs.job import predict_scenes
+        from seg4eo_xr.patches.building import locate, require_apart
+        from seg4eo_xr.staging import write_report
+
+        checkpoint, how = self._how(progress=progress)
+        scenes = self.source.openers(checkpoint.contract.nodata)
+        require_apart([locate(self.output) / f"{name}.tif" for name in scenes], self.source.input)
+        told = of_jobs(predict_scenes(scenes, checkpoint, self.output, **how))
+        if self.report is not None:
+            write_report({name: told.data[name] for name in ("total", "scenes")}, self.report)
+        return told
 
     def _how(self, *, progress: bool) -> tuple[Checkpoint, dict[str, Any]]:
         from seg4eo_xr.models.checkpoint import load_checkpoint

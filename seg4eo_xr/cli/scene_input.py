@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from seg4eo_xr.cli.command import one_or_many
 from seg4eo_xr.scenes.scene_options import SceneOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
 
@@ -60,6 +63,34 @@ class SeriesInput(SceneInput):
             raise ValueError(
                 "--mosaic makes one scene of the inputs, --series one a date; give one of them"
             )
+
+    def openers(self, nodata: float | None = None) -> dict[str, Callable[[], xr.DataArray]]:
+        """Functions that open each input as a scene of its own, by the name of its file.
+
+        Parameters
+        ----------
+        nodata
+            Number for pixels outside of the area, where a scene has none.
+
+        Raises
+        ------
+        ValueError
+            If two inputs have the same name.
+        """
+        named: dict[str, str] = {}
+        for path in self.input:
+            other = named.setdefault(Path(path).stem, path)
+            if other is not path:
+                raise ValueError(
+                    f"{other!r} and {path!r} have the same name, so that their maps would have "
+                    "too; map them into different folders (--output)"
+                )
+        return {name: partial(self._opened, path, nodata) for name, path in named.items()}
+
+    def _opened(self, path: str, nodata: float | None) -> xr.DataArray:
+        from seg4eo_xr.scenes.open import open_scene
+
+        return self._clipped(open_scene(path, self.scene), nodata)
 
     def open_series(self, nodata: float | None = None) -> dict[str, xr.DataArray]:
         """Open the scenes of a time series, by date, each from its own file where it has one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dask.array as da
 import numpy as np
@@ -16,6 +16,7 @@ from seg4eo_xr.evaluation.evaluate_options import EvaluateOptions
 from seg4eo_xr.evaluation.pairs import PairCounts
 from seg4eo_xr.evaluation.points import read_points, tally_points
 from seg4eo_xr.evaluation.result import Evaluation
+from seg4eo_xr.evaluation.scenes import combined, paired
 from seg4eo_xr.evaluation.split_zones import SPLIT_COLUMN, check_splits, split_areas, store_of
 from seg4eo_xr.evaluation.tallies import (
     BORDERS,
@@ -46,9 +47,13 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.label_options import LabelOptions
 
 
+Map: TypeAlias = "xr.Dataset | xr.DataArray | str | PathLike[str]"
+Reference: TypeAlias = "xr.DataArray | xr.Dataset | gpd.GeoDataFrame | str | PathLike[str]"
+
+
 def evaluate(
-    prediction: xr.Dataset | xr.DataArray | str | PathLike[str],
-    reference: xr.DataArray | xr.Dataset | gpd.GeoDataFrame | str | PathLike[str],
+    prediction: Map | Sequence[Map],
+    reference: Reference | Sequence[Reference],
     options: EvaluateOptions | LabelOptions | None = None,
     *,
     classes: ClassTable | None = None,
@@ -63,11 +68,15 @@ def evaluate(
     ----------
     prediction
         A map, or what `open_map` opens; of a Dataset the layer ``classes``. A lazy prediction is
-        computed here and not kept: write it first if the map is wanted too.
+        computed here and not kept: write it first if the map is wanted too. Or a list of maps: the
+        figures of all together, and of each in ``scenes``.
     reference
         Another map, labels ``(y, x)``, or whatever `open_labels` opens: rasters on the map's grid,
         which may cover more, or of any other with ``warp=True``; polygons of any CRS; or points of
-        any CRS with a ``column`` of classes, of which each is compared with the pixel under it.
+        any CRS with a ``column`` of classes, of which each is compared with the pixel under it. For
+        a list of maps one reference for all, or a list of as many: files are paired by their names
+        (``map_7.tif`` with ``mask_7.tif``), and by their order where the names have nothing in
+        common.
     options
         How the reference becomes codes on the map's pixels, and what is counted apart.
     classes
@@ -88,7 +97,7 @@ def evaluate(
     ------
     ValueError
         If the grids differ, a code is not among the classes, the map has none of the names of a
-        column, or nothing is left to compare.
+        column, maps and references cannot be paired, or nothing is left to compare.
     FileNotFoundError, OSError
         If a file is missing or unreadable.
 
@@ -106,7 +115,6 @@ def evaluate(
     >>> evaluate(after, before).per_class["forest"]["recall"]
     0.0
     """
-    predicted = class_layer(prediction)
     if not isinstance(options, EvaluateOptions):
         options = EvaluateOptions(**({} if options is None else vars(options)))
     options = changed(options, EvaluateOptions, changes)
@@ -115,6 +123,37 @@ def evaluate(
             f"zone_column (--zone_column) is {options.zone_column!r}, but there are no zones; give "
             "them with zones= (--zones)"
         )
+    if isinstance(prediction, list | tuple):
+        if zones is not None:
+            raise ValueError(
+                f"zones (--zones) need one map, got {len(prediction)}; join the maps first, as "
+                "with `gdalbuildvrt all.vrt *.tif`"
+            )
+        evaluation = combined(
+            {
+                name: _compared(one, its_reference, options, classes, None)
+                for name, (one, its_reference) in paired(prediction, reference).items()
+            },
+            one_reference=not isinstance(reference, list | tuple),
+        )
+    else:
+        evaluation = _compared(prediction, reference, options, classes, zones)
+    if not evaluation.pixels:
+        told = evaluation.points
+        where = "wherever the reference has a class, the map is nodata" if told is None else told
+        raise ValueError(f"there is no pixel to compare: {where}; do the two overlap?")
+    return evaluation
+
+
+def _compared(
+    prediction: Any,
+    reference: Any,
+    options: EvaluateOptions,
+    classes: ClassTable | None,
+    zones: Any,
+) -> Evaluation:
+    """Compare one map with its reference; there may be no pixel to compare."""
+    predicted = class_layer(prediction)
     store = store_of(zones)
     if store is not None:
         zones, options = split_areas(store), replace(options, zone_column=SPLIT_COLUMN)
@@ -138,11 +177,6 @@ def evaluate(
     matrices = {
         part: counts.relabelled(moved).matrix(table.codes) for part, counts in tally.items()
     }
-    if not matrices[WHOLE].any():
-        where = "wherever the reference has a class, the map is nodata"
-        raise ValueError(
-            f"there is no pixel to compare: {where if told is None else told}; do the two overlap?"
-        )
     evaluation = _evaluation(matrices, table, counting, told)
     return evaluation if store is None else replace(evaluation, splits=check_splits(store))
 

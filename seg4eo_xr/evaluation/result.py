@@ -54,6 +54,8 @@ class Evaluation:
         What became of the points, where the reference was made of points.
     splits
         How far apart the splits of a patch store are, where the zones are these.
+    scenes
+        The same for each map, by its name, where several maps were evaluated together.
     """
 
     matrix: np.ndarray
@@ -62,6 +64,7 @@ class Evaluation:
     borders: Mapping[int, BorderScores] = field(default_factory=dict)
     points: PointCounts | None = None
     splits: SplitCheck | None = None
+    scenes: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> Scores:
@@ -112,8 +115,9 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, fit for JSON: scores that do not exist are None."""
         report: dict[str, Any] = {**self._figures(), "classes": self.classes.to_dict()}
-        if self.zones:
-            report["zones"] = {name: zone._figures() for name, zone in self.zones.items()}
+        for part, evaluations in (("scenes", self.scenes), ("zones", self.zones)):
+            if evaluations:
+                report[part] = {name: one._figures() for name, one in evaluations.items()}
         if self.borders:
             report["borders"] = [found.to_dict(self._keys) for found in self.borders.values()]
         if self.points is not None:
@@ -177,16 +181,18 @@ class Evaluation:
         rows.append(["mean", *(_three_digits(macro[name]) for name in METRICS), f"{self.pixels:,}"])
         return ["class", *(_HEADS[name] for name in METRICS), self._unit], rows
 
-    def _zone_table(self) -> tuple[list[str], list[list[str]]]:
+    def _table_of(
+        self, what: str, parts: Mapping[str, Evaluation]
+    ) -> tuple[list[str], list[list[str]]]:
         rows = [
             [
                 name,
-                *(_three_digits(number) for number in (zone.miou, zone.accuracy, zone.kappa)),
-                f"{zone.pixels:,}",
+                *(_three_digits(number) for number in (part.miou, part.accuracy, part.kappa)),
+                f"{part.pixels:,}",
             ]
-            for name, zone in self.zones.items()
+            for name, part in parts.items()
         ]
-        return ["zone", "mIoU", "accuracy", "kappa", self._unit], rows
+        return [what, "mIoU", "accuracy", "kappa", self._unit], rows
 
     def _border_table(self) -> tuple[list[str], list[list[str]]]:
         rows = [
@@ -201,8 +207,10 @@ class Evaluation:
 
     def _parts(self) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
         parts = []
+        if self.scenes:
+            parts.append(("scenes", self._table_of("scene", self.scenes)))
         if self.zones:
-            parts.append(("zones", self._zone_table()))
+            parts.append(("zones", self._table_of("zone", self.zones)))
         if self.borders:
             parts.append(("borders of classes", self._border_table()))
         return parts

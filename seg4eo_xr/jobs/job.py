@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,16 @@ from seg4eo_xr.scenes.cubes import open_cube, scenes_of
 from seg4eo_xr.scenes.open import open_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
 
     from upath import UPath
 
     from seg4eo_xr.scenes.cubes import CubeSource
     from seg4eo_xr.scenes.open import SceneSource
+
+    Opener = Callable[[], xr.DataArray]
+
+_SHOWN_FAILURES = 10
 
 
 def predict_to_zarr(
@@ -168,24 +173,140 @@ def predict_series(
         _loaded(model), *_with_changes(options, job, changes), resume, overwrite, progress
     )
     whole = locate(output)
-    results: dict[str, JobResult] = {}
-    failures: dict[str, JobFailedError] = {}
     with remote_errors(whole):
         dates = scenes if isinstance(scenes, dict) else scenes_of(open_cube(scenes))
         targets = {date: _dated(whole, date) for date in dates}
-        for date, target in targets.items():
-            order.require_place(target)
-            require_apart(order.files(target), _paths_of(dates[date]))
+        _require_places(order, targets, dates)
         contract = order.checkpoint.contract
         conformed = {date: conform(open_scene(scene), contract) for date, scene in dates.items()}
-        with order.workers() as cluster:
-            for date, target in targets.items():
-                try:
-                    results[date] = order.make(conformed[date], target, cluster, date)
-                except JobFailedError as error:
-                    failures[date] = error
+        return _make_each(order, conformed.__getitem__, targets, "dates")
+
+
+def predict_scenes(
+    scenes: Sequence[str | Path | xr.DataArray] | Mapping[str, SceneSource | Opener],
+    model: str | Path | Checkpoint,
+    output: str | Path | UPath,
+    options: PredictOptions | None = None,
+    job: JobOptions | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **changes: Any,
+) -> dict[str, JobResult]:
+    """Predict many scenes with one model, each into a GeoTIFF of its own.
+
+    Parameters
+    ----------
+    scenes
+        Files, arrays that were opened from files, or by name any sources of `open_scene` or
+        functions that open a scene when its turn comes. Scenes need not lie on one grid.
+    model, options, job, overwrite, progress, **changes
+        See `predict_to_zarr`.
+    output
+        Folder of the maps: ``chips/a.tif`` becomes ``a.tif`` in it.
+    resume
+        Go on with scenes that were stopped, and leave those that are finished.
+
+    Returns
+    -------
+    dict of str to JobResult
+        By the scenes' names.
+
+    Raises
+    ------
+    FileExistsError, TimeoutError
+        See `predict_to_zarr`.
+    ValueError
+        If two scenes have one name, or an array has none; and see `predict_to_zarr`.
+    JobFailedError
+        If some scenes cannot be opened or have tiles that failed; the others are finished before.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from seg4eo_xr.testing import synthetic_sentinel2, untrained_checkpoint
+    >>> scene, labels = synthetic_sentinel2((64, 96), chunks=64)
+    >>> model = untrained_checkpoint(scene, labels)
+    >>> with TemporaryDirectory() as folder:
+    ...     jobs = predict_scenes({"a": scene, "b": scene}, model, folder, progress=False)
+    ...     [job.path.name for job in jobs.values()]
+    ['a.tif', 'b.tif']
+    """
+    chosen, for_job = _with_changes(options, job, changes)
+    if options is None and "layers" not in changes:
+        chosen = replace(chosen, layers=("classes",))  # a GeoTIFF holds one layer
+    order = JobOrder(_loaded(model), chosen, for_job, resume, overwrite, progress)
+    folder = locate(output)
+    named = dict(scenes) if isinstance(scenes, Mapping) else _by_name(scenes)
+    with remote_errors(folder):
+        targets = {name: folder / f"{name}.tif" for name in named}
+        _require_places(order, targets, named)
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def conformed(name: str) -> xr.DataArray:
+            source = named[name]
+            opened = source() if callable(source) else open_scene(source)
+            return conform(opened, order.checkpoint.contract)
+
+        return _make_each(order, conformed, targets, "scenes")
+
+
+def _by_name(scenes: Sequence[str | Path | xr.DataArray]) -> dict[str, SceneSource | Opener]:
+    """Scenes by the names of their files, without the suffix."""
+    named: dict[str, SceneSource | Opener] = {}
+    for scene in scenes:
+        path = next(iter(_paths_of(scene)), None)
+        if path is None:
+            raise ValueError(
+                "an array has no file to be named after; give scenes by name, as {'north': scene}"
+            )
+        name = Path(str(path)).stem
+        if name in named:
+            other = _paths_of(named[name])[0]
+            raise ValueError(
+                f"{str(other)!r} and {str(path)!r} would both become {name}.tif; rename one of "
+                "them, map them into folders of their own, or give scenes by name"
+            )
+        named[name] = scene
+    if not named:
+        raise ValueError("the list of scenes is empty; give at least one")
+    return named
+
+
+def _require_places(
+    order: JobOrder, targets: Mapping[str, UPath], scenes: Mapping[str, SceneSource | Opener]
+) -> None:
+    """Raise an error, before anything runs, where one of several maps cannot be made."""
+    sources = [path for scene in scenes.values() for path in _paths_of(scene)]
+    for target in targets.values():
+        order.require_place(target)
+        require_apart(order.files(target), sources)
+
+
+def _make_each(
+    order: JobOrder,
+    conformed: Callable[[str], xr.DataArray],
+    targets: Mapping[str, UPath],
+    what: str,
+) -> dict[str, JobResult]:
+    """Map scenes one after the other on the same workers; what fails does not stop the others."""
+    results: dict[str, JobResult] = {}
+    failures: dict[str, Exception] = {}
+    with order.workers() as cluster:
+        for number, (name, target) in enumerate(targets.items(), start=1):
+            try:
+                scene = conformed(name)
+            except (OSError, ValueError) as error:
+                failures[name] = error
+                continue
+            try:
+                title = f"{name} ({number} of {len(targets)})"
+                results[name] = order.make(scene, target, cluster, title)
+            except JobFailedError as error:
+                failures[name] = error
     if failures:
-        raise _dates_failed(failures, len(dates))
+        raise _some_failed(failures, len(targets), what)
     return results
 
 
@@ -196,17 +317,21 @@ def _dated(whole: UPath, date: str) -> UPath:
     return target
 
 
-def _dates_failed(failures: Mapping[str, JobFailedError], dates: int) -> JobFailedError:
+def _some_failed(failures: Mapping[str, Exception], count: int, what: str) -> JobFailedError:
     lines = [
-        "\n".join([f"{date}: {error}", *getattr(error, "__notes__", ())])
-        for date, error in failures.items()
+        "\n".join([f"{name}: {error}", *getattr(error, "__notes__", ())])
+        for name, error in list(failures.items())[:_SHOWN_FAILURES]
     ]
-    told = f"{len(failures)} of {dates} dates failed, the others are finished:"
+    hidden = len(failures) - len(lines)
+    lines += [f"and {hidden} more"] if hidden else []
+    told = f"{len(failures)} of {count} {what} failed, the others are finished:"
     return JobFailedError("\n".join([told, *lines]), failures)
 
 
-def _paths_of(scene: SceneSource) -> list[str | Path]:
-    """Where a scene comes from, as far as it tells."""
+def _paths_of(scene: SceneSource | Opener) -> list[str | Path]:
+    """Files that a scene comes from, as far as they are known."""
+    if callable(scene):
+        return []
     if isinstance(scene, (str, Path)):
         return [scene]
     if isinstance(scene, (xr.DataArray, xr.Dataset)):

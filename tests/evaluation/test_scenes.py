@@ -1,0 +1,110 @@
+"""Several maps evaluated as one: the figures are those of all pixels together."""
+
+from __future__ import annotations
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from shapely import Point
+
+import seg4eo_xr as seg
+from seg4eo_xr.cli import main
+from seg4eo_xr.testing import synthetic_sentinel2
+
+PARTS = {"west": slice(0, 40), "middle": slice(40, 70), "east": slice(70, 96)}
+
+
+@pytest.fixture(scope="module")
+def whole():
+    _, labels = synthetic_sentinel2((64, 96), seed=2, nodata_wedge=False)
+    wrong = labels.copy(data=np.where(np.arange(96) % 7 < 2, 2, labels.values).astype(np.uint8))
+    return wrong, labels
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, whole):
+    folder = tmp_path_factory.mktemp("parts")
+    for prefix, raster in zip(("map", "mask"), whole, strict=True):
+        for name, columns in PARTS.items():
+            part = raster.isel(x=columns).drop_vars("spatial_ref").rio.write_crs(raster.rio.crs)
+            seg.write_cog(part.to_dataset(name="classes"), folder / f"{prefix}_{name}_2024.tif")
+    return folder
+
+
+def paths(folder, prefix, names=PARTS):
+    return [folder / f"{prefix}_{name}_2024.tif" for name in names]
+
+
+def test_maps_together_have_the_figures_of_one_map(files, whole):
+    together = seg.evaluate(paths(files, "map"), paths(files, "mask"), border_widths=(1,))
+    one = seg.evaluate(*whole)
+    np.testing.assert_array_equal(together.matrix, one.matrix)
+    assert together.classes == one.classes
+    assert list(together.scenes) == [f"map_{name}_2024" for name in PARTS]
+    assert sum(scene.pixels for scene in together.scenes.values()) == one.pixels
+    alone = seg.evaluate(paths(files, "map")[1], paths(files, "mask")[1])
+    np.testing.assert_array_equal(together.scenes["map_middle_2024"].matrix, alone.matrix)
+    np.testing.assert_array_equal(
+        together.borders[1].near + together.borders[1].beyond, together.matrix
+    )
+
+
+def test_maps_are_paired_with_their_references_by_name(files):
+    other_order = paths(files, "mask", ["east", "west", "middle"])
+    found = seg.evaluate(paths(files, "map"), other_order)
+    np.testing.assert_array_equal(
+        found.matrix, seg.evaluate(paths(files, "map"), paths(files, "mask")).matrix
+    )
+
+
+def test_names_that_fit_in_part_are_refused(files):
+    with pytest.raises(ValueError, match="only 2 of 3 maps have a reference of the same name"):
+        seg.evaluate(paths(files, "map"), paths(files, "mask", ["west", "east", "north"]))
+
+
+def test_arrays_are_paired_by_their_order(whole):
+    found, expected = ([raster.isel(x=part) for part in PARTS.values()] for raster in whole)
+    together = seg.evaluate(found, expected)
+    np.testing.assert_array_equal(together.matrix, seg.evaluate(*whole).matrix)
+    assert list(together.scenes) == ["1", "2", "3"]
+
+
+def test_one_reference_serves_all_maps(files, whole):
+    together = seg.evaluate(paths(files, "map"), whole[1])
+    np.testing.assert_array_equal(together.matrix, seg.evaluate(*whole).matrix)
+
+
+def test_points_count_once_whichever_map_they_lie_on(files, whole):
+    west, _, _, north = whole[1].rio.bounds()
+    places = [Point(west + x, north - 305) for x in (15, 505, 805, -100)]
+    points = gpd.GeoDataFrame({"cover": ["forest"] * 4}, geometry=places, crs=whole[1].rio.crs)
+    found = seg.evaluate(paths(files, "map"), points, column="cover").points
+    assert (found.compared, found.outside) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("maps", "references", "options", "message"),
+    [
+        ([], [], {}, "empty list"),
+        (["west", "east"], ["west"], {}, "there are 2 maps .* but 1 references"),
+        (["west", "east"], ["west", "east"], {"zones": "zones.gpkg"}, "zones .* need one map"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(files, maps, references, options, message):
+    with pytest.raises(ValueError, match=message):
+        seg.evaluate(paths(files, "map", maps), paths(files, "mask", references), **options)
+
+
+def test_the_shell_reports_all_maps_and_each(files, tmp_path, capsys):
+    line = ["evaluate", "--prediction", *map(str, paths(files, "map"))]
+    line += ["--reference", *map(str, paths(files, "mask")), "--output", f"{tmp_path}/r.json"]
+    assert main(line) == 0
+    expected = seg.evaluate(paths(files, "map"), paths(files, "mask"))
+    told = capsys.readouterr().out
+    assert told.strip() == repr(expected)
+    assert "map_middle_2024" in told
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["pixels"] == expected.pixels
+    assert report["scenes"]["map_east_2024"]["pixels"] == 64 * 26
