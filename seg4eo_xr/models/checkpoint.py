@@ -210,8 +210,8 @@ def load_checkpoint(
 
     Besides our own, the files of SemanticSeg4EO and plain weights are read. Their architecture,
     encoder, bands and classes are found from what they say, and from the names and shapes of their
-    weights. Their input is normalised as that tool does: each window is divided by one 99th
-    percentile of all its bands, or by one per band with ``normalize_per_channel``.
+    weights. Their input is normalised as that tool does, each window by one 99th percentile of all
+    its bands, unless ``normalization`` or ``normalize_per_channel`` says otherwise.
 
     Parameters
     ----------
@@ -233,8 +233,13 @@ def load_checkpoint(
         If there is no such file.
     ValueError
         If the file is no checkpoint, is damaged, or holds more than tensors and plain values; if
-        no network has exactly these weights (the names that do not fit are listed); or if hints are
-        given for a file that says all itself.
+        no network has exactly these weights (the names that do not fit are listed); or if hints
+        contradict a file that says all itself.
+
+    Warns
+    -----
+    ContractWarning
+        If the file holds plain weights, and no hint says how their input was normalised.
 
     Examples
     --------
@@ -258,13 +263,9 @@ def load_checkpoint(
     try:
         if "format_version" not in content:
             checkpoint = old_checkpoint(content, hints)
-        elif hints.given():
-            raise ValueError(
-                f"it says itself what it is; leave out {', '.join(hints.given())}, or rename the "
-                "scene's bands with --band_names"
-            )
         else:
             checkpoint = _own_checkpoint(content)
+            _require_agreement(hints, checkpoint)
     except (TypeError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is no checkpoint to predict with: {error}; {_REMEDY}") from error
     _LOGGER.debug("loaded %s: %r", path, checkpoint)
@@ -291,6 +292,33 @@ def _own_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
         # a file from before there were temperatures has none
         temperature=float(content.get("temperature", 1.0)),
     )
+
+
+def _require_agreement(hints: CheckpointHints, checkpoint: Checkpoint) -> None:
+    """Raise a ValueError where hints say something else than a checkpoint says itself."""
+    spec, contract = checkpoint.spec, checkpoint.contract
+    said: dict[str, Any] = {
+        "architecture": spec.model,
+        "encoder_name": spec.encoder_name,
+        "model_bands": contract.bands,
+        "class_codes": contract.classes.codes,
+        "class_names": contract.classes.names,
+        "training_patch_size": checkpoint.patch_size,
+    }
+    given = {name: getattr(hints, name) for name in hints.given()}
+    of_input = [name for name in given if name not in said]
+    wrong = [
+        f"{name} is {said[name]!r} in the file, got {value!r}"
+        for name, value in given.items()
+        if name in said and value != said[name]
+    ]
+    if of_input and hints.normalization_of(len(contract.bands)) != contract.normalization:
+        wrong.append(f"its normalisation is {contract.normalization.kind!r}, set by its training")
+    if wrong:
+        raise ValueError(
+            f"it says itself what it is: {'; '.join(wrong)}; leave out {', '.join(given)}, or "
+            "rename the scene's bands with --band_names"
+        )
 
 
 def plain(value: Any) -> Any:

@@ -58,23 +58,25 @@ def find_spec(
     >>> find_spec(weights)
     ModelSpec(model='fpn', encoder_name='resnet18', in_channels=4, out_channels=3, dropout_rate=0.0)
     """
-    bands, outputs = _channels(state)
+    if not any(value.ndim == 4 for value in state.values()):
+        raise ValueError("its weights have no convolution, so they are not those of a network")
     names = list_models() if architecture is None else (architecture,)
     if encoder_name is None:
-        encoder_name = _find_encoder(state, bands)
+        encoder_name = _find_encoder(state)
     elif encoder_name not in OWN_ENCODERS.values():
         require_encoder(encoder_name)
     if encoder_name is None:
         names = tuple(name for name in names if name in OWN_ENCODERS)
     wrongs: dict[ModelSpec, list[str]] = {}
     for name in names:
-        spec = ModelSpec(name, encoder_name or "", bands, outputs)
         try:
-            shapes = _laid_out(lambda spec=spec: build_model(spec))  # type: ignore[misc]
+            shapes = _network_shapes(name, encoder_name or "")
         except ValueError:  # the encoder and this architecture do not go together
             if architecture is not None:
                 raise
             continue
+        shapes, bands, outputs = _with_channels(shapes, state)
+        spec = ModelSpec(name, encoder_name or "", bands, outputs)
         wrongs[spec] = misfits(shapes, state)
         if not wrongs[spec]:
             return spec
@@ -98,15 +100,7 @@ def _unknown(
     )
 
 
-def _channels(state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """Bands of the first convolution, and channels of the last."""
-    kernels = [value for value in state.values() if value.ndim == 4]
-    if not kernels:
-        raise ValueError("its weights have no convolution, so they are not those of a network")
-    return int(kernels[0].shape[1]), int(kernels[-1].shape[0])
-
-
-def _find_encoder(state: Mapping[str, torch.Tensor], in_channels: int) -> str | None:
+def _find_encoder(state: Mapping[str, torch.Tensor]) -> str | None:
     prefix = "encoder."
     part = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
@@ -119,23 +113,51 @@ def _find_encoder(state: Mapping[str, torch.Tensor], in_channels: int) -> str | 
         if next(iter(_encoder_shapes(names[0]))) not in part:
             continue
         for name in names:
-            if not misfits(_with_bands(_encoder_shapes(name), in_channels), part):
+            shapes = _encoder_shapes(name)
+            if not misfits(_resized(shapes, _kernels(shapes)[0], 1, part), part):
                 return name
     return None
 
 
-def _with_bands(shapes: Mapping[str, torch.Tensor], bands: int) -> dict[str, torch.Tensor]:
-    """Give the first convolution another number of bands."""
+def _with_channels(
+    shapes: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], int, int]:
+    """Give a network's layout the bands and outputs of weights, which are found by name.
+
+    A file may hold its weights in any order, but a layout has them as the network is built: the
+    first convolution takes the bands, and the last one gives the outputs.
+    """
+    kernels = _kernels(shapes)
+    first, last = kernels[0], kernels[-1]
+    result = _resized(shapes, first, 1, state)
+    for name in (last, last.removesuffix("weight") + "bias"):
+        result = _resized(result, name, 0, state)
+    return result, result[first].shape[1], result[last].shape[0]
+
+
+def _kernels(shapes: Mapping[str, torch.Tensor]) -> list[str]:
+    return [name for name, value in shapes.items() if value.ndim == 4]
+
+
+def _resized(
+    shapes: Mapping[str, torch.Tensor], name: str, axis: int, state: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Give one weight of a layout the length along an axis that it has in `state`, if it is one."""
     result = dict(shapes)
-    stem = next(name for name, value in shapes.items() if value.ndim == 4)
-    shape = shapes[stem].shape
-    result[stem] = torch.empty((shape[0], bands, *shape[2:]), device="meta")
+    if name in result and name in state and state[name].ndim == result[name].ndim:
+        shape = list(result[name].shape)
+        shape[axis] = state[name].shape[axis]
+        result[name] = torch.empty(shape, device="meta")
     return result
 
 
 @cache
 def _encoder_shapes(name: str) -> dict[str, torch.Tensor]:
     return _laid_out(lambda: get_encoder(name, weights=None))
+
+
+def _network_shapes(model: str, encoder_name: str) -> dict[str, torch.Tensor]:
+    return _laid_out(lambda: build_model(ModelSpec(model, encoder_name, 3, 2)))
 
 
 def _laid_out(build: Callable[[], nn.Module]) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ patch by one 99th percentile of all its bands, and by one per band with ``--norm
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,15 @@ from seg4eo_xr.models.checkpoint import Checkpoint, plain
 from seg4eo_xr.models.detection import find_spec
 from seg4eo_xr.models.encoder_weights import state_dict_of
 from seg4eo_xr.models.files import tensors_of, without_wrapper
+from seg4eo_xr.models.hints import CheckpointHints
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.contract import Contract, Normalization
+from seg4eo_xr.scenes.conform import ContractWarning
+from seg4eo_xr.scenes.contract import Contract
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seg4eo_xr.models.hints import CheckpointHints
-    from seg4eo_xr.scenes.contract import NormalizationKind
+    from seg4eo_xr.scenes.contract import Normalization
 
 _PATCH_SIZE = 224
 _UNKNOWN = float("nan")
@@ -49,6 +51,11 @@ def old_checkpoint(content: Mapping[str, Any], hints: CheckpointHints) -> Checkp
         If there are no weights.
     ValueError
         If no network has exactly these weights, or a hint does not fit.
+
+    Warns
+    -----
+    ContractWarning
+        If neither the file nor a hint says how the input was normalised in training.
     """
     state = without_wrapper(tensors_of(state_dict_of(content)))
     said = _said(content)
@@ -57,18 +64,40 @@ def old_checkpoint(content: Mapping[str, Any], hints: CheckpointHints) -> Checkp
     spec = find_spec(state, architecture, encoder_name)
     binary = spec.out_channels == 1
     size = hints.training_patch_size or said.get("patch_size") or _PATCH_SIZE
-    return Checkpoint(
+    checkpoint = Checkpoint(
         state_dict=state,
         spec=spec,
         contract=_contract(
             _bands(spec.in_channels, hints.model_bands),
             _classes(2 if binary else spec.out_channels, hints, said.get("class_names")),
-            "patch_percentile" if hints.normalize_per_channel else "patch_percentile_all_bands",
+            hints.normalization_of(spec.in_channels),
         ),
         patch_size=int(size),
         mode="binary" if binary else "multiclass",
         config=said,
         metrics=_plain_entries(content.get("performance_metrics")),
+    )
+    stated = hints.normalization is not None or hints.normalize_per_channel is not None
+    if not stated and not _is_the_old_tools(content):
+        warnings.warn(
+            "the file holds weights without a contract, and does not say how their input was "
+            "normalised: each window is divided by the 99th percentile of its values, as "
+            "SemanticSeg4EO does. If the training did otherwise, the map is wrong; state it: "
+            "--normalization none, scale or mean-std with its numbers, or patch "
+            "(load_checkpoint(..., normalization='none'))",
+            ContractWarning,
+            stacklevel=3,
+        )
+    return checkpoint
+
+
+def _is_the_old_tools(content: Mapping[str, Any]) -> bool:
+    """Whether a file has what SemanticSeg4EO's trainer writes next to the weights."""
+    metrics = content.get("metrics")
+    return "model_state_dict" in content and (
+        _text(_said(content), "model_name") is not None
+        or "val_iou" in content
+        or (isinstance(metrics, Mapping) and "mean_iou" in metrics)
     )
 
 
@@ -114,7 +143,7 @@ def _classes(count: int, hints: CheckpointHints, said: object) -> ClassTable:
 def _contract(
     bands: tuple[str, ...],
     classes: ClassTable,
-    kind: NormalizationKind = "patch_percentile_all_bands",
+    normalization: Normalization | None = None,
 ) -> Contract:
     def each(number: float) -> tuple[float, ...]:
         return (number,) * len(bands)
@@ -129,6 +158,6 @@ def _contract(
         ground_sample_distance=(_UNKNOWN, _UNKNOWN),
         minimum=each(-_UNBOUNDED),
         maximum=each(_UNBOUNDED),
-        normalization=Normalization(kind, each(0.0), each(1.0)),
+        normalization=normalization or CheckpointHints().normalization_of(len(bands)),
         classes=classes,
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import xarray as xr
 from shapely import box
 from toy_jobs import toy_checkpoint, toy_scene
 from toy_network import tiny_network
@@ -45,6 +46,26 @@ def test_an_old_checkpoint_can_be_normalised_per_band(words, tmp_path):
         with rasterio.open(tmp_path / "map_confidence.tif") as found:
             maps.append(found.read(1))
     assert not np.allclose(*maps, atol=1e-3, equal_nan=True)
+
+
+def test_plain_weights_ask_how_their_input_was_normalised(words, tmp_path, capsys):
+    words += ["--model_bands", "B04", "B02", "B03", "--overwrite", "--layers", "probabilities"]
+    words[words.index(f"{tmp_path}/map.tif")] = f"{tmp_path}/map.zarr"
+    assert main(words) == 0
+    assert "--normalization none, scale or mean-std" in capsys.readouterr().err
+    first = xr.open_zarr(tmp_path / "map.zarr")["probabilities"].values
+    assert main([*words, "--normalization", "scale", "--normalization_divisor", "10000"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    second = xr.open_zarr(tmp_path / "map.zarr")["probabilities"].values
+    assert not np.allclose(first, second, atol=1e-3, equal_nan=True)
+
+
+def test_the_scripts_options_may_repeat_what_the_checkpoint_says(words, tmp_path):
+    with tiny_network():
+        save_checkpoint(toy_checkpoint(), tmp_path / "old.pth")
+        words = words[: words.index("--training_patch_size")]
+        assert main([*words, "--model_name", "UNet", "--encoder_name", "resnet18"]) == 0
+        assert main([*words, "--model_name", "fpn", "--overwrite"]) == 2
 
 
 def test_a_hint_that_does_not_fit_is_told(words, capsys):

@@ -14,6 +14,7 @@ import torch
 
 from seg4eo_xr.models import checkpoint as module
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from seg4eo_xr.models.hints import CheckpointHints
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.contract import Contract, Normalization, normalize
@@ -262,9 +263,26 @@ def test_a_checkpoint_of_before_there_was_dropout_loads(saved: Path) -> None:
     assert load_checkpoint(saved).spec.dropout_rate == 0
 
 
-def test_hints_for_a_file_that_says_all_itself_are_refused(saved: Path) -> None:
-    with pytest.raises(ValueError, match=r"says itself.*leave out encoder_name"):
+def test_hints_that_contradict_a_file_that_says_all_itself_are_refused(saved: Path) -> None:
+    said = r"says itself.*encoder_name is 'resnet18' in the file, got 'resnet34'.*leave out"
+    with pytest.raises(ValueError, match=said):
         load_checkpoint(saved, encoder_name="resnet34")
+    with pytest.raises(ValueError, match="its normalisation is 'percentile'"):
+        load_checkpoint(saved, normalize_per_channel=True)
+
+
+def test_hints_that_a_file_says_itself_are_taken(saved: Path) -> None:
+    found = load_checkpoint(saved)
+    spec, contract = found.spec, found.contract
+    hints = CheckpointHints(
+        architecture=spec.model.title(),
+        encoder_name=spec.encoder_name,
+        model_bands=contract.bands,
+        class_codes=contract.classes.codes,
+        class_names=contract.classes.names,
+        training_patch_size=found.patch_size,
+    )
+    assert load_checkpoint(saved, hints).spec == spec
 
 
 @pytest.mark.parametrize(

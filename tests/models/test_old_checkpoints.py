@@ -10,12 +10,15 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from numpy._core.multiarray import scalar
+from safetensors.torch import save_file
 
 import seg4eo_xr as seg
 from seg4eo_xr.models import detection
 from seg4eo_xr.models.checkpoint import load_checkpoint, save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model, list_encoders, list_models
 from seg4eo_xr.testing import synthetic_sentinel2
+
+PATCH = {"normalization": "patch"}
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +65,14 @@ def parallel(network: torch.nn.Module) -> dict[str, Any]:
     return {"state_dict": torch.nn.DataParallel(network).state_dict()}
 
 
-@pytest.mark.parametrize("write", [final, best, plain, parallel])
-def test_the_old_tools_files_load_and_answer_as_before(network, write, tmp_path: Path) -> None:
-    found = load_checkpoint(saved(write(network), tmp_path / "old.pth"))
+@pytest.mark.parametrize(
+    ("write", "hints"),
+    [(final, {}), (best, {}), (plain, PATCH), (parallel, PATCH)],
+)
+def test_the_old_tools_files_load_and_answer_as_before(
+    network, write, hints, tmp_path: Path
+) -> None:
+    found = load_checkpoint(saved(write(network), tmp_path / "old.pth"), **hints)
     assert found.spec == ModelSpec("unet++", "resnet18", 4, 3)
     assert found.mode == "multiclass"
     assert found.contract.bands == ("band_1", "band_2", "band_3", "band_4")
@@ -107,7 +115,7 @@ def test_an_old_checkpoint_can_be_saved_as_ours(network, tmp_path: Path) -> None
 
 def test_one_output_is_a_binary_network_of_two_classes(tmp_path: Path) -> None:
     network = smp.FPN("resnet18", encoder_weights=None, in_channels=2, classes=1)
-    found = load_checkpoint(saved(network.state_dict(), tmp_path / "water_best_iou.pth"))
+    found = load_checkpoint(saved(network.state_dict(), tmp_path / "water_best_iou.pth"), **PATCH)
     assert (found.mode, len(found.contract.classes)) == ("binary", 2)
 
 
@@ -148,6 +156,97 @@ def test_a_map_equals_the_old_commands(classes: int, per_channel: bool, tmp_path
     assert np.mean(ours == other) < 0.99
 
 
+def test_weights_are_matched_by_name_in_any_order(network, tmp_path: Path) -> None:
+    save_file(network.state_dict(), tmp_path / "sorted.safetensors")
+    found = load_checkpoint(tmp_path / "sorted.safetensors", **PATCH)
+    assert list(found.state_dict) != list(network.state_dict())
+    assert found.spec == ModelSpec("unet++", "resnet18", 4, 3)
+    image = torch.rand(1, 4, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(found.build()(image), network(image))
+
+
+@pytest.mark.parametrize("write", [plain, parallel, lambda net: {**best(net), "val_iou": None}])
+def test_plain_weights_do_not_say_how_their_input_was_normalised(write, network, tmp_path):
+    content = {name: value for name, value in write(network).items() if value is not None}
+    path = saved(content, tmp_path / "plain.pth")
+    with pytest.warns(seg.ContractWarning, match="99th percentile.*--normalization"):
+        found = load_checkpoint(path)
+    assert found.contract.normalization == load_checkpoint(path, **PATCH).contract.normalization
+
+
+@pytest.mark.parametrize(
+    ("hints", "expected"),
+    [
+        ({"normalization": "none"}, lambda image: image),
+        (
+            {"normalization": "scale", "normalization_divisor": 10000.0},
+            lambda image: image / 10000,
+        ),
+        (
+            {
+                "normalization": "mean-std",
+                "normalization_mean": (900.0,),
+                "normalization_std": (400.0, 500.0, 600.0, 700.0),
+            },
+            lambda image: (image - 900) / np.array([400, 500, 600, 700])[:, None, None],
+        ),
+        (
+            {
+                "normalization": "mean-std",
+                "normalization_divisor": 255.0,
+                "normalization_mean": (0.485, 0.456, 0.406, 0.4),
+                "normalization_std": (0.2,),
+            },
+            lambda image: (image / 255 - np.array([0.485, 0.456, 0.406, 0.4])[:, None, None]) / 0.2,
+        ),
+    ],
+    ids=["none", "scale", "mean-std", "mean-std of 0 to 1"],
+)
+def test_a_hint_states_how_the_input_was_normalised(hints, expected, network, tmp_path):
+    scene = synthetic_sentinel2((64, 64), nodata_wedge=False)[0].isel(band=slice(4))
+    assert "scales" in scene.attrs  # which change what numbers mean, and not what is stored
+    names = tuple(scene.band.values)
+    path = saved(plain(network), tmp_path / "plain.pth")
+    model = load_checkpoint(path, model_bands=names, training_patch_size=64, **hints)
+    asked = {"layers": ("probabilities",), "precision": "float32"}
+    ours = seg.predict(scene, model, **asked)["probabilities"].values
+    image = torch.from_numpy(expected(scene.values.astype(np.float64))).float()
+    with torch.inference_mode():
+        theirs = network(image[None])[0].softmax(0).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    again = load_checkpoint(save_checkpoint(model, tmp_path / "ours.pth"))
+    assert again.contract.normalization == model.contract.normalization
+
+
+@pytest.mark.parametrize(
+    ("hints", "message"),
+    [
+        ({"normalization": "scale"}, "needs normalization_divisor .--normalization_divisor"),
+        ({"normalization": "mean-std", "normalization_mean": (1.0,)}, "needs normalization_std"),
+        ({"normalization": "imagenet"}, "normalization must be one of patch, none, scale"),
+        ({"normalization_divisor": 255.0}, "normalization scale or mean-std only, got .* None"),
+        (
+            {"normalization": "scale", "normalization_divisor": 0.0},
+            "normalization_divisor must be above 0, got 0.0",
+        ),
+        ({"normalization": "none", "normalize_per_channel": True}, "'patch' only, got 'none'"),
+        (
+            {
+                "normalization": "mean-std",
+                "normalization_mean": (1.0, 2.0),
+                "normalization_std": (1.0,),
+            },
+            "normalization_mean gives 2 numbers .* 4 bands",
+        ),
+    ],
+)
+def test_a_rule_without_its_numbers_is_refused(hints, message, network, tmp_path):
+    path = saved(plain(network), tmp_path / "plain.pth")
+    with pytest.raises((TypeError, ValueError), match=message):
+        load_checkpoint(path, **hints)
+
+
 def encoder_of(model: str) -> str:
     return "tu-vit_tiny_patch16_224" if model == "dpt" else "mobilenet_v2"
 
@@ -158,6 +257,8 @@ def test_every_architecture_is_found_from_its_weights(model: str) -> None:
     state = build_model(spec).state_dict()
     known = spec.encoder_name if model == "dpt" else None
     assert detection.find_spec(state, encoder_name=known) == spec
+    by_name = {name: state[name] for name in sorted(state)}
+    assert detection.find_spec(by_name, encoder_name=known) == spec
 
 
 @pytest.mark.slow
