@@ -200,7 +200,7 @@ def _open_store(path: str) -> xr.Dataset:
 
 
 def _open_geotiff(path: str) -> xr.Dataset:
-    raster = read_raster(path, what="map")
+    raster = read_raster(path, what="map", keep_alpha=True)
     with rasterio.open(path) as file:
         names, attrs, tags = file.descriptions, file.tags(1), file.tags()
     if STACK_TAG in tags:

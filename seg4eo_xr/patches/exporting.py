@@ -232,6 +232,8 @@ def _created(
     count, height, width = image.shape
     if nodata is not None and not in_dtype_range(nodata, image.dtype):
         nodata = None  # a mark that no pixel can have
+    if count > 1:
+        options["alpha"] = "unspecified"  # GDAL marks the fourth band of bytes as alpha
     return rasterio.open(
         path,
         "w",

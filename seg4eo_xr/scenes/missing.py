@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rasterio import DatasetReader
+
+
+# What a band of transparency is called, where it is not just numbered
+_ALPHA_NAME = re.compile(r"^band[ _]*\d+$|alpha|mask|opacity|transparen")
+_WIDER = {
+    **{"int8": "int16", "uint8": "int16", "int16": "int32", "uint16": "int32"},
+    **{"int32": "int64", "uint32": "int64"},
+}
 
 
 class SceneWarning(Seg4EOWarning):
@@ -43,10 +52,14 @@ class Missing:
     masks: tuple[int, ...] = ()
 
     @property
+    def hides(self) -> bool:
+        """Whether there is more than numbers that says which pixels are missing."""
+        return bool(self.masks) or self.alpha is not None
+
+    @property
     def changes_numbers(self) -> bool:
         """Whether numbers have to change, since the file needs more than one nodata value."""
-        hides = bool(self.masks) or self.alpha is not None
-        return hides or any(not _same(number, self.mark) for number in self.nodata)
+        return self.hides or any(not _same(number, self.mark) for number in self.nodata)
 
     def hidden(self, file: DatasetReader, positions: Sequence[int], window: Any) -> np.ndarray:
         """Read what masks and alpha hide: ``(1, y, x)``, or a plane for each of some bands."""
@@ -63,9 +76,10 @@ class Missing:
 def missing_of(
     file: DatasetReader,
     bands: Sequence[int],
+    dtype: np.dtype[Any],
     *,
-    nodata: float | None = None,
-    keep_alpha: bool = False,
+    nodata: float | None,
+    alpha: int | None,
 ) -> Missing:
     """Find out how an open file marks the missing pixels of some bands; reads no pixel.
 
@@ -74,13 +88,14 @@ def missing_of(
     file
         An open file.
     bands
-        Numbers of the scene's bands.
+        Numbers of the bands.
+    dtype
+        What they are read in.
     nodata
         Nodata value that replaces those that the file states.
-    keep_alpha
-        Whether a band that is marked as alpha says nothing about missing pixels.
+    alpha
+        Number of the alpha band.
     """
-    dtype = common_dtype(file, bands)
     stated = [file.nodatavals[band - 1] if nodata is None else nodata for band in bands]
     usable = [one if one is not None and fits(one, dtype) else None for one in stated]
     flags = [set(file.mask_flag_enums[band - 1]) for band in bands]
@@ -89,11 +104,9 @@ def missing_of(
         masks = tuple(bands)
     elif any(MaskFlags.per_dataset in kinds and MaskFlags.alpha not in kinds for kinds in flags):
         masks = (bands[0],)
-    alpha = None if keep_alpha else alpha_band(file)
-    mark = next((number for number in usable if number is not None), None)
-    if mark is None and (masks or alpha is not None):
-        mark = default_mark(dtype)
-    return Missing(mark, tuple(usable), alpha, masks)
+    missing = Missing(None, tuple(usable), alpha, masks)
+    default = default_mark(dtype) if missing.hides else None
+    return replace(missing, mark=next((one for one in usable if one is not None), default))
 
 
 def mark_missing(
@@ -147,6 +160,18 @@ def default_mark(dtype: np.dtype[Any]) -> float:
     return 0 if dtype.kind == "u" else int(np.iinfo(dtype).min)
 
 
+def free_mark(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float]:
+    """Return a dtype that holds all numbers of `dtype`, and another one that marks missing pixels.
+
+    Examples
+    --------
+    >>> free_mark(np.dtype("uint8"))
+    (dtype('int16'), -32768)
+    """
+    wider = np.dtype(_WIDER.get(dtype.name, dtype.name))
+    return wider, default_mark(wider)
+
+
 def fits(number: float, dtype: np.dtype[Any]) -> bool:
     """Tell whether pixels of a dtype can have a number."""
     if dtype.kind not in "iu":
@@ -156,10 +181,16 @@ def fits(number: float, dtype: np.dtype[Any]) -> bool:
 
 
 def alpha_band(file: DatasetReader) -> int | None:
-    """Return the number of the one band next to others that is marked as alpha."""
+    """Return the number of the one band next to others that is marked as alpha.
+
+    GDAL marks the fourth band of any new file of bytes; one with a name of its own is not meant.
+    """
     kinds = file.colorinterp
     found = [number for number, kind in enumerate(kinds, start=1) if kind == ColorInterp.alpha]
-    return found[0] if len(found) == 1 and file.count > 1 else None
+    if len(found) != 1 or file.count == 1:
+        return None
+    name = (file.descriptions[found[0] - 1] or "").lower()
+    return found[0] if not name or _ALPHA_NAME.search(name) else None
 
 
 def common_dtype(file: DatasetReader, bands: Sequence[int]) -> np.dtype[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,20 +16,19 @@ from dask.base import tokenize
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from seg4eo_xr.notices import warn
-from seg4eo_xr.pages import empty_pages
-from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid, require_real_dtype
-from seg4eo_xr.scenes.missing import (
-    Missing,
-    SceneWarning,
-    alpha_band,
-    common_dtype,
-    mark_missing,
-    missing_of,
+from seg4eo_xr.scenes.file_layout import (
+    BY_BAND,
+    FileLayout,
+    ReadRules,
+    layout_of,
+    notices_of,
+    read_window,
 )
-from seg4eo_xr.scenes.palette import Palette, palette_of
+from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid, require_real_dtype
+from seg4eo_xr.scenes.missing import SceneWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rasterio import DatasetReader
 
@@ -43,13 +41,6 @@ _CHUNK_BYTES = 6e6
 # Of a file without tiles each chunk has whole rows, of which all work beside each other cuts its
 # part: with few rows a chunk, those are many cuts.
 _WHOLE_ROWS_BYTES = 32e6
-# Attributes of an array that hold something for each band, and those of a single band.
-_BY_BAND = {
-    "long_name": "long_name",
-    "units": "units",
-    "scales": "scale_factor",
-    "offsets": "add_offset",
-}
 
 
 def is_remote(source: str | Path) -> bool:
@@ -77,8 +68,10 @@ def require_local_path(source: str | Path, what: str) -> None:
         )
 
 
-def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene") -> xr.DataArray:
-    """Open one raster file that GDAL reads: GeoTIFF, COG, VRT, JPEG 2000 and others.
+def read_raster(
+    path: str | Path, *, chunks: Chunks = "auto", what: str, keep_alpha: bool = False
+) -> xr.DataArray:
+    """Open one raster file of codes, such as labels, that GDAL reads; scenes have `read_scene`.
 
     Parameters
     ----------
@@ -89,12 +82,15 @@ def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene
         about 6 MB and at most 2048 pixels, or 32 MB of a file without tiles; None the same.
     what
         What error messages call the file.
+    keep_alpha
+        Whether a band that is marked as alpha is a band like the others.
 
     Returns
     -------
     DataArray (band, y, x)
-        Stored numbers, neither masked nor scaled, one chunk along ``band``. What the file's masks
-        or an alpha band hide has the nodata value, as in `read_scene`.
+        Stored numbers, not scaled, one chunk along ``band``. What the file's masks or an alpha band
+        hide has the nodata value; if the file states none, the array has a wider dtype, whose
+        lowest number it is, so that every code stays what it is.
 
     Raises
     ------
@@ -106,7 +102,8 @@ def read_raster(path: str | Path, *, chunks: Chunks = "auto", what: str = "scene
         If it holds several subdatasets, complex numbers or a rotated grid, or lies nowhere.
     """
     require_local_path(path, what)
-    return _lazy(path, chunks, _layout(path, what), what)
+    rules = ReadRules(keep_alpha=keep_alpha, codes=True)
+    return _lazy(path, chunks, _layout(path, what, rules), what)
 
 
 def read_scene(
@@ -116,7 +113,7 @@ def read_scene(
     nodata: float | None = None,
     keep_alpha: bool = False,
 ) -> xr.DataArray:
-    """Open one raster file as `read_raster` does, with one nodata value for all of its bands.
+    """Open one raster file that GDAL reads (GeoTIFF, COG, VRT, JPEG 2000 and others) as a scene.
 
     Pixels that a mask of the file or its alpha band hides become nodata, and so do those that have
     the nodata value of their band. Where the file states no number that its dtype can hold, the
@@ -126,12 +123,19 @@ def read_scene(
 
     Parameters
     ----------
-    path, chunks
+    path
+        Path or URL.
+    chunks
         As in `read_raster`.
     nodata
         Nodata value that replaces what the file states; its masks stay.
     keep_alpha
         Whether a band that the file marks as alpha is a band of the scene.
+
+    Returns
+    -------
+    DataArray (band, y, x)
+        Stored numbers in the file's dtype, not scaled, one chunk along ``band``.
 
     Raises
     ------
@@ -145,13 +149,11 @@ def read_scene(
         differ, or the nodata value of the file fits no pixel.
     """
     require_local_path(path, "scene")
-    layout = _layout(path, "scene", nodata=nodata, keep_alpha=keep_alpha, colors=True)
-    for notice in layout.notices:
-        warn(notice, SceneWarning, stacklevel=2)
+    layout = _layout(path, "scene", ReadRules(nodata=nodata, keep_alpha=keep_alpha))
     return _lazy(path, chunks, layout, "scene")
 
 
-def _lazy(path: str | Path, chunks: Chunks, layout: _Layout, what: str) -> xr.DataArray:
+def _lazy(path: str | Path, chunks: Chunks, layout: FileLayout, what: str) -> xr.DataArray:
     """Make a lazy array of a file whose layout is known."""
     _require_complete(path, what)
     try:
@@ -165,14 +167,14 @@ def _lazy(path: str | Path, chunks: Chunks, layout: _Layout, what: str) -> xr.Da
     lazy = da.from_array(
         _Reader(place, opened.shape, layout),
         chunks=(sizes["band"], sides["y"], sides["x"]),
-        name=f"raster-{tokenize(place, _version(path), sides, *layout.changes(path))}",
+        name=_name_of_chunks(place, sides, layout),
         lock=False,
         meta=np.empty((0, 0, 0), layout.dtype),
     )
     return opened.copy(data=lazy)
 
 
-def _opened(path: str | Path, layout: _Layout) -> xr.DataArray:
+def _opened(path: str | Path, layout: FileLayout) -> xr.DataArray:
     """What rioxarray makes of a file's header: one entry along ``band`` for each of the scene's."""
     with warnings.catch_warnings():
         # scales that differ by band are kept as they are, so rioxarray's hint is not needed
@@ -191,7 +193,7 @@ def _opened(path: str | Path, layout: _Layout) -> xr.DataArray:
         # one number or text for each band, as for bands of one dtype
         opened.attrs |= {
             key: tuple(plane.attrs.get(name) for plane in planes)
-            for key, name in _BY_BAND.items()
+            for key, name in BY_BAND.items()
             if any(name in plane.attrs for plane in planes)
         }
     assert isinstance(opened, xr.DataArray)  # subdatasets are refused before
@@ -238,61 +240,6 @@ def chunk_sides(
     return {dim: sizes[dim] if length == -1 else length for dim, length in result.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class _Layout:
-    """What of a file becomes the bands of an array, and how.
-
-    Parameters
-    ----------
-    blocks
-        Height and width of the file's blocks.
-    bands
-        Numbers of the file's bands that are read.
-    dtype
-        Dtype of the array.
-    missing
-        How missing pixels are marked.
-    palette
-        Colours that replace indices.
-    mixed
-        Whether the bands differ in dtype.
-    notices
-        What a user should know.
-    """
-
-    blocks: tuple[int, int]
-    bands: tuple[int, ...]
-    dtype: np.dtype[Any]
-    missing: Missing
-    palette: Palette | None = None
-    mixed: bool = False
-    notices: tuple[str, ...] = ()
-
-    @property
-    def count(self) -> int:
-        """Number of bands of the array."""
-        return len(self.missing.nodata)
-
-    def attrs_of(self, attrs: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Attributes of the file, with those of the bands that are left and one nodata value."""
-        kept = {key: value for key, value in attrs.items() if key != "_FillValue"}
-        if self.palette is not None:
-            kept.pop("long_name", None)
-        for key, value in kept.items():
-            if key in _BY_BAND and isinstance(value, (tuple, list)):
-                kept[key] = tuple(value[band - 1] for band in self.bands)
-        return kept if self.missing.mark is None else {**kept, "_FillValue": self.missing.mark}
-
-    def changes(self, path: str | Path) -> tuple[Any, ...]:
-        """What names the array's chunks apart from the file; nothing where numbers stay."""
-        found: tuple[Any, ...] = ()
-        if self.palette is not None or self.missing.changes_numbers:
-            found = (self.bands, self.missing, self.palette)
-        if self.missing.masks and not is_remote(path) and Path(f"{path}.msk").exists():
-            found = (*found, _version(f"{path}.msk"))
-        return found
-
-
 class _Reader:
     """What dask reads chunks from; errors of reading name the file and what to do.
 
@@ -300,7 +247,7 @@ class _Reader:
     nobody reads again, up to a twentieth of the machine's memory.
     """
 
-    def __init__(self, path: str, shape: tuple[int, ...], layout: _Layout) -> None:
+    def __init__(self, path: str, shape: tuple[int, ...], layout: FileLayout) -> None:
         self._path = path
         self._layout = layout
         self.shape = shape
@@ -314,11 +261,7 @@ class _Reader:
         window = ((rows.start, rows.stop), (cols.start, cols.stop))
         try:
             with rasterio.open(self._path) as file:
-                shape = (len(bands), *(max(0, stop - start) for start, stop in window))
-                if 0 in shape:
-                    values = empty_pages(shape, self.dtype)
-                else:
-                    values = self._read(file, bands, window, shape)
+                values = read_window(file, self._layout, bands, window)
         except RasterioIOError as error:
             reason = error.__cause__ or error
             why = f"the file is truncated or damaged ({reason}); copy or download it again"
@@ -338,51 +281,24 @@ class _Reader:
             ]
         )
 
-    def _read(
-        self, file: DatasetReader, bands: Sequence[int], window: Any, shape: tuple[int, ...]
-    ) -> np.ndarray:
-        """Read some bands, of which missing pixels have the nodata value."""
-        layout, missing = self._layout, self._layout.missing
-        values = empty_pages(shape, self.dtype)
-        if layout.palette is not None:
-            indices = file.read(layout.bands[0], window=window)
-            values[...] = layout.palette.colors[indices][..., list(bands)].transpose(2, 0, 1)
-            hidden = layout.palette.hidden[indices] | missing.hidden(file, bands, window)
-        else:
-            chosen = [layout.bands[band] for band in bands]
-            if layout.mixed:
-                for number, plane in zip(chosen, values, strict=True):
-                    file.read(number, window=window, out=plane)
-            else:
-                file.read(chosen, window=window, out=values)
-            if not missing.changes_numbers:
-                return values
-            hidden = missing.hidden(file, bands, window)
-        if missing.mark is not None:
-            mark_missing(values, hidden, [missing.nodata[band] for band in bands], missing.mark)
-        return values
 
-
-def _layout(
-    path: str | Path,
-    what: str,
-    *,
-    nodata: float | None = None,
-    keep_alpha: bool = False,
-    colors: bool = False,
-) -> _Layout:
+def _layout(path: str | Path, what: str, rules: ReadRules) -> FileLayout:
     """Refuse what cannot become an array; find out what of the file becomes its bands."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the checks below speak
             with rasterio.open(path) as file:
                 _require_usable(file, path, what)
-                return _layout_of(file, f"{what} {str(path)!r}", nodata, keep_alpha, colors)
+                layout = layout_of(file, f"{what} {str(path)!r}", rules)
+                notices = [] if rules.codes else list(notices_of(file, layout, rules))
     except RasterioIOError as error:
         remedy = "it may be truncated, or of a format that this GDAL does not read"
         if is_remote(path):
             remedy = remote_remedy(str(path))
         raise OSError(f"cannot open {what} {str(path)!r} as a raster: {error}; {remedy}") from error
+    for notice in notices:
+        warn(notice, SceneWarning, stacklevel=3)
+    return layout
 
 
 def _require_usable(file: DatasetReader, path: str | Path, what: str) -> None:
@@ -396,44 +312,6 @@ def _require_usable(file: DatasetReader, path: str | Path, what: str) -> None:
         raise ValueError(missing_crs(f"{what} {str(path)!r}", str(path)))
     require_north_up_grid(file.transform, f"{what} {str(path)!r}", str(path))
     require_real_dtype(file.dtypes, f"{what} {str(path)!r}")
-
-
-def _layout_of(
-    file: DatasetReader, what: str, nodata: float | None, keep_alpha: bool, colors: bool
-) -> _Layout:
-    alpha = None if keep_alpha else alpha_band(file)
-    bands = tuple(number for number in range(1, file.count + 1) if number != alpha)
-    missing = missing_of(file, bands, nodata=nodata, keep_alpha=keep_alpha)
-    dtype, stated = common_dtype(file, bands), file.nodatavals[bands[0] - 1]
-    notices = []
-    if alpha is not None:
-        notices.append(
-            f"band {alpha} of the scene's {file.count} bands is marked as alpha: it says which "
-            "pixels are missing, and is no band of the scene; if it holds data, such as near "
-            "infrared, keep it with keep_alpha=True (--keep_alpha)"
-        )
-    if nodata is None and stated is not None and missing.nodata[0] is None:
-        notices.append(
-            f"the scene's nodata value {stated:g} fits no pixel of {dtype}, so it marks nothing; "
-            "give the right one with nodata= (--nodata)"
-        )
-    mixed = len({file.dtypes[band - 1] for band in bands}) > 1
-    if mixed:
-        found = sorted({file.dtypes[band - 1] for band in bands})
-        notices.append(
-            f"the bands of the scene have different dtypes, {', '.join(found)}; all of them are "
-            f"read as {dtype}"
-        )
-    height, width = file.block_shapes[0]
-    layout = _Layout((int(height), int(width)), bands, dtype, missing, None, mixed)
-    palette = palette_of(file, bands, what) if colors else None
-    if palette is not None:
-        notices.append(
-            "the scene holds indices of a colour table; they are replaced by red, green and blue"
-        )
-        missing = palette.missing(missing, nodata)
-        layout = replace(layout, dtype=palette.colors.dtype, missing=missing, palette=palette)
-    return replace(layout, notices=tuple(notices))
 
 
 def remote_remedy(address: str) -> str:
@@ -465,6 +343,15 @@ def _require_complete(path: str | Path, what: str) -> None:
             f"{what} {str(path)!r} is truncated: {int((ends > size).sum())} of its {ends.size} "
             f"blocks lie beyond its {size} bytes; copy or download it again"
         )
+
+
+def _name_of_chunks(path: str, sides: dict[str, int], layout: FileLayout) -> str:
+    """Name of an array in dask graphs; "raster" promises that the file holds the same numbers."""
+    if not layout.changes_numbers:
+        return f"raster-{tokenize(path, _version(path), sides)}"
+    sidecar = f"{path}.msk"
+    mask = _version(sidecar) if not is_remote(path) and Path(sidecar).exists() else None
+    return f"marked-{tokenize(path, _version(path), sides, layout, mask)}"
 
 
 def _version(path: str | Path) -> tuple[int, int] | None:

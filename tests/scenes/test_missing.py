@@ -107,11 +107,19 @@ class TestMasks:
         np.testing.assert_array_equal(missing_pixels(scene), np.broadcast_to(missing, scene.shape))
 
     def test_a_mask_of_labels_makes_them_unlabelled(self, tmp_path):
-        codes = (NUMBERS[:1] // 100 + 1).astype(np.uint8)
+        codes = (NUMBERS[:1] // 100).astype(np.uint8)
         scene = seg.open_scene(write(tmp_path / "s.tif", NUMBERS.astype(np.uint16)))
         labels = seg.open_labels(write(tmp_path / "l.tif", codes, mask=HIDDEN), like=scene)
         np.testing.assert_array_equal(labels == labels.rio.nodata, HIDDEN)
         np.testing.assert_array_equal(labels.values[~HIDDEN], codes[0][~HIDDEN])
+
+    def test_a_masked_map_is_judged_where_it_shows_something(self, tmp_path):
+        codes = (NUMBERS[:1] // 100).astype(np.uint8)
+        reference = write(tmp_path / "r.tif", codes)
+        path = write(tmp_path / "m.tif", np.where(HIDDEN, 1 - codes, codes), mask=HIDDEN)
+        report = seg.evaluate(path, reference)
+        assert report.accuracy == 1
+        assert int(report.matrix.sum()) == (~HIDDEN).sum()
 
     def test_opening_reads_nothing_and_parts_are_read_alike(self, tmp_path):
         path = write(tmp_path / "m.tif", NUMBERS.astype(np.uint16), mask=HIDDEN)
@@ -136,11 +144,19 @@ class TestAlpha:
             scene = seg.open_scene(path)
         np.testing.assert_array_equal(missing_pixels(scene), np.broadcast_to(HIDDEN, scene.shape))
 
-    def test_near_infrared_that_is_marked_as_alpha_can_be_kept(self, tmp_path):
+    def test_near_infrared_that_is_marked_as_alpha_is_seen_and_can_be_kept(self, tmp_path):
         path = write_rgba(tmp_path / "aerial.tif", alpha=NUMBERS[0])
+        with pytest.warns(seg.SceneWarning, match="look like data, such as near infrared"):
+            seg.open_scene(path)
         scene = seg.open_scene(path, keep_alpha=True)
         assert scene.rio.nodata is None
         np.testing.assert_array_equal(scene.values[3], NUMBERS[0])
+
+    def test_a_band_with_a_name_of_its_own_is_kept(self, tmp_path):
+        path = write_rgba(tmp_path / "aerial.tif", alpha=NUMBERS[0])
+        with rasterio.open(path, "r+") as file:
+            file.descriptions = ("red", "green", "blue", "nir")
+        assert seg.open_scene(path).band.values.tolist() == ["red", "green", "blue", "nir"]
 
     def test_a_mosaic_takes_the_second_scene_where_the_first_is_transparent(self, tmp_path):
         first = write_rgba(tmp_path / "first.tif")

@@ -8,7 +8,7 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg4eo_xr.scenes.rasters import read_raster
+from seg4eo_xr.scenes.rasters import read_scene
 from seg4eo_xr.testing import synthetic_sentinel2
 
 SHAPE = (10, 40, 56)
@@ -32,7 +32,7 @@ def indices(length):
 def test_what_is_selected_lazily_is_what_the_file_holds(path, bands, rows, cols, chunks):
     with rasterio.open(path) as file:
         whole = file.read()
-    lazy = read_raster(path, chunks=chunks).data
+    lazy = read_scene(path, chunks=chunks).data
     for axis, index in reversed(list(enumerate((bands, rows, cols)))):
         place = (slice(None),) * axis + (index,)
         lazy, whole = lazy[place], whole[place]
@@ -52,5 +52,5 @@ def test_what_does_not_come_over_the_network_is_no_damaged_file(source, remedy):
         rasterio.Env(**nowhere, AWS_NO_SIGN_REQUEST="YES"),
         pytest.raises(OSError, match=remedy) as caught,
     ):
-        read_raster(source)
+        read_scene(source)
     assert "truncated" not in str(caught.value)
