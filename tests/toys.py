@@ -13,6 +13,7 @@ from seg4eo_xr.inference.layers import MapEncoding
 from seg4eo_xr.inference.network import Network, turn_on
 from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.conform import ValueCheck
 from seg4eo_xr.scenes.contract import Contract, normalize, valid_mask
 from seg4eo_xr.testing import plain_contract
 
@@ -64,8 +65,15 @@ class Setup:
             chunk_spans(axis, axis.windows_per_chunk(wanted))
             for axis, wanted in zip(self.axes, windows_per_chunk, strict=True)
         )
-        network, contract, encoding = self.network, self.contract, self.encoding
-        return WindowRunner(network, contract, encoding, spans, self.blending, self.batch_size)
+        return WindowRunner(
+            network=self.network,
+            contract=self.contract,
+            encoding=self.encoding,
+            spans=spans,
+            blending=self.blending,
+            batch_size=self.batch_size,
+            check=ValueCheck(self.contract),
+        )
 
     def reference(self) -> dict[str, np.ndarray]:
         """The whole image in one loop, from the same network in the same batches."""

@@ -26,7 +26,7 @@ from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
-from seg4eo_xr.scenes.conform import conform
+from seg4eo_xr.scenes.conform import ValueCheck, conform
 from seg4eo_xr.scenes.cubes import open_cube
 from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.open import band_scaling, open_scene
@@ -188,6 +188,7 @@ def make_runner(
         spans=(spans[0], spans[1]),
         blending=options.blending,
         batch_size=options.batch_size or (1 if on_processor else 16),
+        check=ValueCheck(checkpoint.contract),
     )
     _LOGGER.info(
         "predicting %d × %d px by %s / %s on %s in %s%s%s; windows of %d px that overlap by %d px, "

@@ -21,7 +21,6 @@ from seg4eo_xr.inference.heap import keep_blocks
 from seg4eo_xr.inference.network import turn_on
 from seg4eo_xr.inference.transfers import Upload
 from seg4eo_xr.pages import copy_to_pages, empty_pages
-from seg4eo_xr.scenes.conform import check_values
 from seg4eo_xr.scenes.contract import normalize, valid_mask
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.windows import WindowSpan
     from seg4eo_xr.inference.layers import LayerName, MapEncoding
     from seg4eo_xr.inference.network import Network
+    from seg4eo_xr.scenes.conform import ValueCheck
     from seg4eo_xr.scenes.contract import Contract
 
 # So many rows and columns of a chunk tell whether it holds numbers of the expected size.
@@ -81,6 +81,8 @@ class WindowRunner:
     batch_size
         Windows a forward pass. A batch is always full, the rest being zeros, because networks
         answer in other bits to batches of another size.
+    check
+        Warns of numbers that the model does not know, once per prediction and process.
     """
 
     network: Network
@@ -89,6 +91,7 @@ class WindowRunner:
     spans: tuple[tuple[WindowSpan, ...], tuple[WindowSpan, ...]]
     blending: TaperKind
     batch_size: int
+    check: ValueCheck
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         parts = [getattr(self, part.name) for part in fields(self)]
@@ -116,7 +119,7 @@ class WindowRunner:
             chunk = _mirrored(chunk, padding)
         valid = valid_mask(chunk, self.contract.nodata, self.contract.nodata_rule)
         sparse = tuple(slice(None, None, ceil(side / _SAMPLE_SIDE)) for side in valid.shape)
-        check_values(chunk[:, *sparse], valid[sparse], self.contract)
+        self.check(chunk[:, *sparse], valid[sparse], self.contract)
         device = self.network.resolve_device()
         if device == "cpu":
             keep_blocks()

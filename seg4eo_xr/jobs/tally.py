@@ -79,8 +79,10 @@ class Tally:
             What its worker says of it; warnings are given here, each once.
         """
         for text, category in record.warned:
-            if (text, category) not in self._warned:
-                self._warned.add((text, category))
+            # What follows a colon is of the part of the scene that the worker has seen.
+            topic = text.partition(":")[0], category
+            if topic not in self._warned:
+                self._warned.add(topic)
                 warnings.warn(text, category, stacklevel=2)
         statistics = MapStatistics.from_dict(record.statistics)
         # One at most, since figures of tiles are only ever added.

@@ -10,12 +10,19 @@ import numpy as np
 from seg4eo_xr.geometry.leakage import leakage
 from seg4eo_xr.patches.footprints import footprints_of
 from seg4eo_xr.patches.store import UNUSED
-from seg4eo_xr.patches.summary import class_columns, merge_by_split
+from seg4eo_xr.patches.summary import (
+    class_columns,
+    known_medians,
+    merge_by_split,
+    typical_dark,
+)
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import grid_transform
 from seg4eo_xr.scenes.statistics import make_contract
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from seg4eo_xr.geometry.splits import Split
@@ -40,8 +47,8 @@ def describe_extraction(
     """
     usable = job.rules.usable(summary.valid_fraction, summary.labelled_fraction)
     splits = np.where(usable, job.splits, UNUSED)
-    contract = _contract(job, summary, usable)
     scenes, crs = _scene_tables(job, summary.dark)
+    contract = _contract(job, summary, usable, scenes)
     known = {} if job.existing is None else job.existing.attrs
     coordinates = _coordinates(job, summary, splits, contract)
     about = {
@@ -57,7 +64,12 @@ def describe_extraction(
     return coordinates, about
 
 
-def _contract(job: Extraction, summary: ShardSummary, usable: NDArray[np.bool_]) -> Contract:
+def _contract(
+    job: Extraction,
+    summary: ShardSummary,
+    usable: NDArray[np.bool_],
+    scenes: Sequence[Mapping[str, Any]],
+) -> Contract:
     earlier = [] if job.existing is None else job.existing.histograms()
     histograms = merge_by_split([*earlier, summary.histograms])
     if "train" not in histograms:
@@ -70,6 +82,7 @@ def _contract(job: Extraction, summary: ShardSummary, usable: NDArray[np.bool_])
         kind=job.options.normalization,
         nodata_rule=job.rules.nodata_rule,
         ignore=job.rules.ignore,
+        dark=typical_dark(scenes),
     )
     if job.existing is not None:
         distance = job.existing.contract.ground_sample_distance
@@ -173,10 +186,12 @@ def _scene_tables(
     return scenes, crs
 
 
-def _typical(dark: NDArray[np.float64]) -> list[float] | None:
-    """Median of the patches' dark numbers a band; None where no patch has data."""
-    known = dark[~np.isnan(dark).any(axis=1)]
-    return np.median(known, axis=0).tolist() if len(known) else None
+def _typical(dark: NDArray[np.float64]) -> list[float | None] | None:
+    """Median of the patches' dark numbers per band, None where none is known."""
+    medians = known_medians(dark)
+    if np.isnan(medians).all():
+        return None
+    return [None if np.isnan(number) else float(number) for number in medians]
 
 
 def _split_entry(rule: Split) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seg4eo_xr.geometry.splits import ColumnSplit, as_rule
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
@@ -29,7 +31,7 @@ from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.running import run_to_the_end
-from seg4eo_xr.scenes.harmonize import check_offsets
+from seg4eo_xr.scenes.harmonize import check_offsets, raised_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -211,9 +213,16 @@ def _require_unchanged(job: Extraction, target: UPath) -> None:
 
 
 def _warn_of_data(store: PatchStore) -> None:
-    dark = {scene["name"]: scene["dark"] for scene in store.attrs["scenes"] if scene["dark"]}
-    if store.dtype.kind in "iu" and store.dtype.itemsize > 1:
-        check_offsets(dark)
+    dark = {
+        scene["name"]: np.array(scene["dark"], np.float64)
+        for scene in store.attrs["scenes"]
+        if scene["dark"]
+    }
+    contract = store.contract
+    brightest = (np.array(contract.maximum) - contract.offset) / contract.scale
+    shift = raised_by(store.dtype, float(brightest.max()))
+    if shift is not None:
+        check_offsets(dark, store.dtype, shift=shift)
     for problem in store.leakage.problems():
         warnings.warn(f"{store.path}: {problem}", LeakageWarning, stacklevel=4)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,7 @@ from seg4eo_xr.geometry.leakage import LeakageReport
 from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.patches.building import locate, remote_errors
 from seg4eo_xr.patches.footprints import footprints_of
-from seg4eo_xr.patches.summary import merge_by_split
+from seg4eo_xr.patches.summary import merge_by_split, typical_dark
 from seg4eo_xr.patches.writing import (
     ABOUT,
     SCHEMA,
@@ -74,7 +74,13 @@ class PatchStore:
     @cached_property
     def contract(self) -> Contract:
         """Bands, normalisation, nodata and classes, from the training split."""
-        return Contract.from_dict(self.attrs["contract"])
+        contract = Contract.from_dict(self.attrs["contract"])
+        dark = typical_dark(self.attrs["scenes"])
+        if contract.dark or dark is None or np.isnan(dark).any():
+            return contract
+        # Stores of before say it of their scenes only.
+        low = dark * contract.scale + contract.offset
+        return replace(contract, dark=tuple(low.tolist()))
 
     @property
     def patch_size(self) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
 
 from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.scenes.contract import valid_mask
+from seg4eo_xr.scenes.harmonize import dark_numbers
 from seg4eo_xr.scenes.statistics import BandHistogram, merge_histograms
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -80,8 +81,8 @@ class ShardSummary:
     class_pixels
         Labelled pixels with data, ``(patch, code)`` int64.
     dark
-        First percentile of the stored numbers a band, ``(patch, band)`` float64, of a sample of the
-        pixels with data; NaN where there are none. Tells conventions of storing apart.
+        First percentile of the stored numbers per band, ``(patch, band)`` float64, which
+        `dark_numbers` finds in a sample of the pixels with data.
     """
 
     histograms: dict[str, BandHistogram]
@@ -181,12 +182,22 @@ def class_columns(summary: ShardSummary, codes: Sequence[int] | NDArray[np.int64
 
 def _dark_numbers(images: np.ndarray, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
     thin = slice(None, None, _THINNED)
-    dark = np.full(images.shape[:2], np.nan)
-    for place, (image, mask) in enumerate(zip(images, valid, strict=True)):
-        sample = image[:, thin, thin][:, mask[thin, thin]]
-        if sample.size:
-            dark[place] = np.percentile(sample, 1, axis=1)
-    return dark
+    samples = (
+        image[:, thin, thin][:, mask[thin, thin]] for image, mask in zip(images, valid, strict=True)
+    )
+    return np.array([dark_numbers(sample) for sample in samples])
+
+
+def typical_dark(scenes: Sequence[Mapping[str, Any]]) -> NDArray[np.float64] | None:
+    """Median of the scenes' dark numbers per band, NaN where none is known; None without any."""
+    known = [scene["dark"] for scene in scenes if scene.get("dark")]
+    return known_medians(np.array(known, np.float64)) if known else None
+
+
+def known_medians(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median of each column without its NaN; NaN where there is nothing else."""
+    columns = (column[~np.isnan(column)] for column in rows.T)
+    return np.array([np.median(column) if column.size else np.nan for column in columns])
 
 
 def _count_codes(

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seg4eo_xr.notices import Seg4EOWarning, warn
 from seg4eo_xr.scenes.grid import grid_transform
-from seg4eo_xr.scenes.harmonize import BOA_SHIFT, probable_shift
+from seg4eo_xr.scenes.harmonize import (
+    dark_numbers,
+    lowering,
+    probable_shift,
+    raised_by,
+    reflects,
+)
 from seg4eo_xr.scenes.open import band_names_of, select_bands
 
 if TYPE_CHECKING:
@@ -22,6 +30,9 @@ _RESOLUTION_TOLERANCE = 0.1
 
 # Fewer pixels than this say nothing about a scene.
 _FEWEST_VALUES = 100
+
+# A single band of real numbers that are larger elsewhere is no sign of Sentinel-2.
+_FEWEST_BANDS = 2
 
 
 class ContractWarning(Seg4EOWarning):
@@ -138,60 +149,137 @@ def _pick_bands(scene: xr.DataArray, wanted: tuple[str, ...]) -> xr.DataArray:
     return select_bands(scene, wanted)
 
 
-def check_values(values: np.ndarray, valid: np.ndarray, contract: Contract) -> None:
-    """Warn where a scene's numbers cannot be what the model was trained on.
+class ValueCheck:
+    """Holds a scene's numbers, chunk by chunk, against what the model was trained on.
 
-    A band is suspect where most values lie outside the training range, as digital numbers do where
-    reflectances were meant, or where nothing exceeds a hundredth of it, as in the opposite case.
-    Reflectances × 10000 are also held against Sentinel-2's two conventions.
+    Each warning comes once, from the first chunk that gives reason for it.
 
     Parameters
     ----------
-    values
-        Stored numbers, ``(band, y, x)``; a sample of a scene will do.
-    valid
-        Which pixels hold data, ``(y, x)``.
-    contract
-        Scaling, and the range of each band in training.
-
-    Warns
-    -----
-    ContractWarning
-        Once for all suspect bands, and once where all bands seem shifted.
+    trained
+        The contract with the scaling of the training scenes, for advice.
     """
-    if np.count_nonzero(valid) < _FEWEST_VALUES:
-        return
-    _check_offset(values[:, valid], contract)
-    limits = zip(contract.minimum, contract.maximum, contract.normalization.upper, strict=True)
-    strange = []
-    for band, (lowest, highest, upper) in enumerate(limits):
-        numbers = values[band][valid] * contract.scale[band] + contract.offset[band]
-        outside = np.mean((numbers < lowest) | (numbers > highest))
-        faint = lowest >= 0 and numbers.max() < 0.01 * upper
-        if outside > 0.5 or faint:
-            strange.append(f"{contract.bands[band]} (trained on {lowest:.4g} to {highest:.4g})")
-    if strange:
-        warn(
-            f"the scene holds values that the model never saw in {', '.join(strange)}; check its "
-            "scale and offset, and give them where its tags are lost: --scale 0.0001 "
-            "(scale=0.0001), --offset -0.1 (offset=-0.1)",
-            ContractWarning,
-            stacklevel=2,
-        )
+
+    def __init__(self, trained: Contract) -> None:
+        self.trained = trained
+        self._told: set[str] = set()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[ValueCheck], tuple[Contract]]:
+        return ValueCheck, (self.trained,)
+
+    def __dask_tokenize__(self) -> str:
+        return "ValueCheck"  # it changes no number
+
+    def __call__(self, values: np.ndarray, valid: np.ndarray, contract: Contract) -> None:
+        """Warn where a chunk's numbers cannot be what the model was trained on.
+
+        A band is suspect where most values lie outside the training range, as digital numbers do
+        where reflectances were meant, or where nothing exceeds a hundredth of it, as in the
+        opposite case. All bands are also held against Sentinel-2's two conventions.
+
+        Parameters
+        ----------
+        values
+            Stored numbers, ``(band, y, x)``; a sample of a chunk will do.
+        valid
+            Which pixels hold data, ``(y, x)``.
+        contract
+            Scaling of the scene, and the range of each band in training.
+
+        Warns
+        -----
+        ContractWarning
+            Where all bands seem shifted, or else where some are suspect; each once.
+        """
+        if np.count_nonzero(valid) < _FEWEST_VALUES:
+            return
+        numbers = values[:, valid]
+        topic, text = "offset", _offset_text(numbers, contract)
+        if text is None:  # what is shifted may well lie outside the range of the training
+            topic, text = "range", _range_text(numbers, contract, self.trained)
+        if text is not None and self._is_new(topic):
+            warn(text, ContractWarning, stacklevel=2)
+
+    def _is_new(self, topic: str) -> bool:
+        with self._lock:
+            new = topic not in self._told
+            self._told.add(topic)
+        return new
 
 
-def _check_offset(numbers: np.ndarray, contract: Contract) -> None:
-    """Warn where reflectances seem to follow the other convention than those of the training."""
-    if not np.allclose(contract.scale, 1e-4):
-        return
-    darkest = (np.array(contract.minimum) - contract.offset) / contract.scale
-    shift = probable_shift(darkest, np.percentile(numbers, 1, axis=1))
-    if shift:
-        warn(
-            f"the scene's numbers seem {'raised' if shift > 0 else 'lowered'} by {BOA_SHIFT} "
-            "against those of the training: Sentinel-2 has stored reflectance differently since "
-            "processing baseline 04.00; bring both to one convention with harmonize(scene), or "
-            "ignore this over haze and snow",
-            ContractWarning,
-            stacklevel=3,
+def _range_text(numbers: np.ndarray, contract: Contract, trained: Contract) -> str | None:
+    """Complain of bands whose numbers ``(band, pixel)`` lie outside those of the training."""
+    limits = zip(contract.minimum, contract.maximum, strict=True)
+    strange = [
+        f"{band} (trained on {lowest:.4g} to {highest:.4g})"
+        for band, (lowest, highest), is_strange in zip(
+            contract.bands, limits, _outside(numbers, contract), strict=True
         )
+        if is_strange
+    ]
+    if not strange:
+        return None
+    # What follows the colon may be another in each chunk: workers' warnings are merged by the rest.
+    return (
+        f"the scene holds values that the model never saw: most of {', '.join(strange)} in one "
+        f"part of it; {_range_remedy(numbers, contract, trained)}"
+    )
+
+
+def _outside(numbers: np.ndarray, contract: Contract) -> np.ndarray:
+    """Tell which bands hold numbers ``(band, pixel)`` that the model cannot know."""
+    upper = np.array(contract.normalization.upper)
+    lowest, highest = np.array(contract.minimum), np.array(contract.maximum)
+    values = numbers * np.array(contract.scale)[:, None] + np.array(contract.offset)[:, None]
+    beyond = (values < lowest[:, None]) | (values > highest[:, None])
+    faint = (lowest >= 0) & (values.max(axis=1) < 0.01 * upper)
+    return np.asarray((beyond.mean(axis=1) > 0.5) | faint)
+
+
+def _range_remedy(numbers: np.ndarray, contract: Contract, trained: Contract) -> str:
+    """Advise the training's scaling where the numbers fit with it; otherwise look at the data."""
+    scaling = trained.scale, trained.offset
+    rescaled = replace(contract, scale=scaling[0], offset=scaling[1])
+    if scaling != (contract.scale, contract.offset) and not _outside(numbers, rescaled).any():
+        alike = all(len(set(column)) == 1 for column in scaling)
+        scale, offset = trained.scale[0], trained.offset[0]
+        return "they fit the scaling of the training scenes: " + (
+            f"--scale {scale:g} --offset {offset:g} (scale={scale:g}, offset={offset:g})"
+            if alike
+            else "set the attributes scales and offsets, which differ by band"
+        )
+    return (
+        f"the model was trained on {trained.dtype} and the scene is {numbers.dtype}: check that it "
+        "is of the same sensor and product, that its bands have the right names (--band_names, "
+        "band_names=[...]) and that missing pixels are marked (--nodata, nodata=...)"
+    )
+
+
+def _offset_text(numbers: np.ndarray, contract: Contract) -> str | None:
+    """Complain where reflectances follow the other convention than those of the training."""
+    scale, offset = np.array(contract.scale), np.array(contract.offset)
+    dark, bright = (
+        (np.array(physical) - offset) / scale
+        for physical in (contract.dark or contract.minimum, contract.normalization.upper)
+    )
+    shift = raised_by(numbers.dtype, float(bright.max()))
+    if shift is None or (numbers.dtype.kind == "f" and len(numbers) < _FEWEST_BANDS):
+        return None
+    is_band = np.array([reflects(band) for band in contract.bands])
+    dark = np.where(is_band, dark, np.nan)
+    # Below a minimum lies more than below a percentile.
+    most = 1.4 if contract.dark else 2.0
+    found = probable_shift(dark, dark_numbers(numbers), shift=shift, most=most)
+    if not found:
+        return None
+    remedy = (
+        f"lower them with {lowering(shift, numbers.dtype)}"
+        if found > 0
+        else "make the training patches of lowered numbers, with --harmonize auto"
+    )
+    return (
+        f"the scene's numbers seem {'raised' if found > 0 else 'lowered'} by {shift:g} against "
+        "those of the training: Sentinel-2 has stored reflectance differently since processing "
+        f"baseline 04.00; {remedy}, or ignore this over haze, clouds and snow"
+    )

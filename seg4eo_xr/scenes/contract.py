@@ -93,6 +93,9 @@ class Contract:
         Codes, names and colours of the classes, in the order of the network's outputs.
     ignore
         Label code that marks unlabelled pixels.
+    dark
+        Low physical value per band: the first percentile of a typical training patch, which shows
+        by which convention Sentinel-2's numbers are stored. Empty where a model does not say.
     """
 
     bands: tuple[str, ...]
@@ -107,6 +110,7 @@ class Contract:
     normalization: Normalization
     classes: ClassTable
     ignore: int = 255
+    dark: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.bands)) != len(self.bands):
@@ -117,6 +121,7 @@ class Contract:
             "minimum": self.minimum,
             "maximum": self.maximum,
             "normalization": self.normalization.lower,
+            **({"dark": self.dark} if self.dark else {}),
         }
         for name, numbers in per_band.items():
             if len(numbers) != len(self.bands):
@@ -175,6 +180,7 @@ class Contract:
                 **{
                     **mapping,
                     **{name: tuple(mapping[name]) for name in tuples},
+                    "dark": tuple(mapping.get("dark", ())),
                     "normalization": Normalization(
                         rule["kind"],
                         tuple(rule["lower"]),

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 BOA_SHIFT = 1000
+_BRIGHTEST_REFLECTANCE = 10.0
 _FIRST_SHIFTED = 4.0
+_STORED = np.dtype(np.uint16)
 _FIRST_DAY = np.datetime64("2022-01-25")
 # Layers of a product that hold no reflectance and so no offset.
 _NO_REFLECTANCE = {"scl", "aot", "wvp", "tci", "visual", "cld", "snw", "cloud", "snow"}
@@ -130,8 +132,7 @@ def harmonize(
         offsets = (0.0,) * len(offsets)
     else:
         shift = _told_shift(scene, metadata) if shift is None else int(shift)
-        is_band = [name.lower() not in _NO_REFLECTANCE for name in band_names_of(scene)]
-        shifts = [shift if reflects else 0 for reflects in is_band]
+        shifts = [shift if reflects(name) else 0 for name in band_names_of(scene)]
     if any(shifts):
         if scene.dtype.kind not in "ui":
             raise ValueError(
@@ -143,6 +144,11 @@ def harmonize(
     if not any(offsets) and all(scale == 1 for scale in scales):
         scene.attrs.pop("offsets", None)
     return scene
+
+
+def reflects(band: str) -> bool:
+    """Tell whether a band of that name may hold reflectance."""
+    return band.lower() not in _NO_REFLECTANCE
 
 
 def lower_block(values: np.ndarray, nodata: float | None, shifts: tuple[int, ...]) -> np.ndarray:
@@ -166,7 +172,54 @@ def lower_block(values: np.ndarray, nodata: float | None, shifts: tuple[int, ...
     return lowered.astype(values.dtype)
 
 
-def probable_shift(dark: ArrayLike, other: ArrayLike, *, shift: int = BOA_SHIFT) -> int:
+def dark_numbers(sample: np.ndarray) -> np.ndarray:
+    """First percentile per band, which shows whether reflectance is stored raised.
+
+    Parameters
+    ----------
+    sample
+        Stored numbers ``(band, pixel)`` of pixels with data.
+
+    Returns
+    -------
+    ndarray of float64, ``(band,)``
+        Pixels with numbers above 0 in less than half of the bands are left out: they are a border
+        that nothing marks as missing. NaN where what is left says nothing, as of a band that is all
+        alike.
+
+    Examples
+    --------
+    >>> dark_numbers(np.array([[0, 0, 200, 210, 220], [0, 0, 7, 7, 7]]))
+    array([200.2,   nan])
+    """
+    dark = np.full(len(sample), np.nan)
+    known = sample[:, 2 * np.count_nonzero(sample > 0, axis=0) >= len(sample)]
+    if known.size:
+        low, high = np.percentile(known, (1, 99), axis=1)
+        dark[low < high] = low[low < high]
+    return dark
+
+
+def raised_by(dtype: np.dtype, brightest: float) -> float | None:
+    """Return what Sentinel-2's offset adds to stored numbers of this kind; None if not known.
+
+    Parameters
+    ----------
+    dtype
+        Of the stored numbers: integers hold reflectance × 10000, real numbers these or reflectance.
+    brightest
+        A large stored number of the scenes.
+    """
+    if dtype.kind in "ui":
+        return BOA_SHIFT if dtype.itemsize > 1 else None
+    if brightest > _BRIGHTEST_REFLECTANCE:
+        return BOA_SHIFT if brightest > 10 * _BRIGHTEST_REFLECTANCE else None
+    return BOA_SHIFT / 1e4
+
+
+def probable_shift(
+    dark: ArrayLike, other: ArrayLike, *, shift: float = BOA_SHIFT, most: float = 1.4
+) -> float:
     """Guess from dark numbers whether two scenes store reflectance by different conventions.
 
     In every scene some pixels are almost black in some band, unless its numbers are raised. So one
@@ -176,14 +229,17 @@ def probable_shift(dark: ArrayLike, other: ArrayLike, *, shift: int = BOA_SHIFT)
     Parameters
     ----------
     dark, other
-        Low percentiles (the first, say) of the stored numbers, one a band, as
-        ``scene_histogram(scene).percentile(1)``. NaN where a band has no valid number.
+        Low percentiles (the first, say) of the stored numbers, one per band, as `dark_numbers` of
+        the scenes gives them. NaN where a band says nothing. One band in five may be no
+        reflectance, as of heights, and stay where it is.
     shift
         Distance between the conventions.
+    most
+        Largest distance in the typical band, as a multiple of `shift`.
 
     Returns
     -------
-    int
+    float
         `shift` where `other` seems raised, ``-shift`` where `dark` does, 0 where neither does.
 
     Examples
@@ -195,26 +251,33 @@ def probable_shift(dark: ArrayLike, other: ArrayLike, *, shift: int = BOA_SHIFT)
     """
     ours, theirs = np.broadcast_arrays(np.asarray(dark, float), np.asarray(other, float))
     known = np.isfinite(ours) & np.isfinite(theirs)
+    # a tenth below: noise of dark water
+    stays = (abs(theirs - ours) <= 0.1 * shift) & (np.fmin(ours, theirs) < 0.9 * shift)
+    if 5 * np.count_nonzero(stays & known) <= np.count_nonzero(known):
+        known &= ~stays
     if not known.any():
         return 0
     if np.median((theirs - ours)[known]) < 0:
-        return -probable_shift(other, dark, shift=shift)
+        return -probable_shift(other, dark, shift=shift, most=most)
     ours, theirs = ours[known], theirs[known]
-    near = abs(np.median(theirs - ours) - shift) <= 0.4 * shift
-    # a tenth below: noise of dark water
+    near = 0.6 * shift <= np.median(theirs - ours) <= most * shift
     apart = theirs.min() >= 0.9 * shift > ours.min()
     return shift if near and apart else 0
 
 
-def check_offsets(dark: Mapping[str, ArrayLike], *, shift: int = BOA_SHIFT) -> list[str]:
+def check_offsets(
+    dark: Mapping[str, ArrayLike], dtype: np.dtype = _STORED, *, shift: float = BOA_SHIFT
+) -> list[str]:
     """Warn where some scenes' numbers seem raised by Sentinel-2's offset and others' do not.
 
     Parameters
     ----------
     dark
         Low percentiles of stored numbers by scene, as in `probable_shift`.
+    dtype
+        Of the stored numbers, on which the remedy depends.
     shift
-        Distance between the conventions.
+        Distance between the conventions, as `raised_by` gives it.
 
     Returns
     -------
@@ -241,14 +304,21 @@ def check_offsets(dark: Mapping[str, ArrayLike], *, shift: int = BOA_SHIFT) -> l
     ]
     if raised:
         warnings.warn(
-            f"{len(raised)} of {len(dark)} scenes seem to hold numbers raised by {shift}: "
+            f"{len(raised)} of {len(dark)} scenes seem to hold numbers raised by {shift:g}: "
             f"{', '.join(raised[:5])}{' ...' if len(raised) > 5 else ''}. Sentinel-2 has stored "
             "reflectance so since processing baseline 04.00; bring all scenes to one convention "
-            "with harmonize(scene, shift=1000) for those, or ignore this if they are just brighter",
+            f"with {lowering(shift, dtype)} for those, or ignore this if they are just brighter",
             OffsetWarning,
             stacklevel=2,
         )
     return raised
+
+
+def lowering(shift: float, dtype: np.dtype) -> str:
+    """What lowers numbers that are raised by `shift`, for messages; real numbers get an offset."""
+    if dtype.kind in "ui":
+        return f"harmonize(scene, shift={shift:g}) or --harmonize {shift:g} (harmonize={shift:g})"
+    return f"--offset -{shift:g} (offset=-{shift:g})"
 
 
 def _flat(numbers: ArrayLike) -> list[float]:

@@ -156,6 +156,7 @@ def make_contract(
     kind: NormalizationKind = "percentile",
     nodata_rule: NodataRule = "any",
     ignore: int = 255,
+    dark: np.ndarray | None = None,
 ) -> Contract:
     """Derive a model's contract from the statistics of its training data.
 
@@ -174,6 +175,9 @@ def make_contract(
         A pixel is missing where ``any`` or where ``all`` of its bands are.
     ignore
         Label code of unlabelled pixels.
+    dark
+        Low stored number per band of a typical patch, NaN where it is not known; by default, and
+        there, the first percentile of all.
 
     Raises
     ------
@@ -202,6 +206,8 @@ def make_contract(
         upper = lower + histogram.std * np.abs(scales)
     else:
         lower, upper = np.zeros_like(minimum), np.ones_like(maximum)
+    first = histogram.percentile(1)
+    low = first if dark is None else np.where(np.isnan(dark), first, dark)
     nodata = scene.rio.nodata
     return Contract(
         bands=tuple(bands),
@@ -216,6 +222,7 @@ def make_contract(
         normalization=Normalization(kind, _plain(lower), _plain(upper)),
         classes=classes,
         ignore=ignore,
+        dark=_plain(low * scales + offsets),
     )
 
 

@@ -12,7 +12,12 @@ from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import ContractWarning
-from seg4eo_xr.testing import plain_contract, raising_scheduler, synthetic_sentinel2
+from seg4eo_xr.testing import (
+    plain_contract,
+    raising_scheduler,
+    synthetic_sentinel2,
+    untrained_checkpoint,
+)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +178,23 @@ def test_numbers_of_another_size_are_a_warning(scene, checkpoint):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         seg.predict(faint, checkpoint)["classes"].compute(scheduler="sync")
-    assert any(issubclass(w.category, ContractWarning) for w in caught)
+    assert [w.category for w in caught] == [ContractWarning]  # of several chunks
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_sentinel_2s_offset_is_a_warning_once_per_prediction(tags):
+    scene, labels = synthetic_sentinel2((150, 170), seed=3)
+    if not tags:
+        scene.attrs = {key: scene.attrs[key] for key in ("long_name", "_FillValue")}
+    model = untrained_checkpoint(scene, labels)
+    raised = scene.copy(data=np.where(scene == 0, 0, scene.values + 1000).astype(np.uint16))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scene.chunk(y=64, x=64).seg4eo.predict(model).compute()
+    assert not caught
+    with pytest.warns(ContractWarning, match="seem raised by 1000.*--harmonize 1000") as caught:
+        raised.chunk(y=64, x=64).seg4eo.predict(model).compute()
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 
@@ -181,9 +182,15 @@ def test_splits_by_scene_and_by_column(folder, tmp_path):
     }
 
 
-def test_scenes_of_both_offset_conventions_are_noticed(folder, tmp_path):
+@pytest.mark.parametrize("zeros", ["declared", "undeclared"])
+def test_scenes_of_both_offset_conventions_are_noticed(folder, tmp_path, zeros):
     raised = open_scene(folder / "Image_1.tif").load()
+    raised[:, :, :30] = 0
     write(raised.where(raised == 0, raised + 1000), folder / "Image_1.tif")
+    if zeros == "undeclared":
+        for path in folder.rglob("Image_*.tif"):
+            with rasterio.open(path, "r+") as file:
+                file.nodata = None
     with pytest.warns(OffsetWarning, match="1 of 3 scenes seem to hold numbers raised by 1000: 1"):
         run(folder, tmp_path / "a.zarr")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,3 +174,16 @@ def test_patches_at_once_divide_a_shard(bands, patch_size, exponent):
     assert sizes.shard_size % sizes.patches_at_once == 0
     raw = sizes.patches_at_once * bands * patch_size**2 * 2
     assert raw <= 2**25 or sizes.patches_at_once == 1
+
+
+def test_the_contract_of_an_older_store_takes_dark_numbers_from_its_scenes(store):
+    described = {**store.attrs["contract"]}
+    del described["dark"]
+    old = replace(store, attrs={**store.attrs, "contract": described})
+    assert len(store.contract.dark) == len(store.contract.bands)
+    assert old.contract == store.contract
+    scenes = [{**scene, "dark": None} for scene in store.attrs["scenes"]]
+    older = replace(old, attrs={**old.attrs, "scenes": scenes})
+    assert older.contract == replace(store.contract, dark=())
+    with pytest.raises(ValueError, match="dark has 1 numbers for 10 bands"):
+        replace(store.contract, dark=(1.0,))

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.conform import ContractWarning, check_values, conform, ground_sample_distance
+from seg4eo_xr.scenes.conform import ContractWarning, ValueCheck, conform, ground_sample_distance
 from seg4eo_xr.scenes.contract import Contract
-from seg4eo_xr.testing import SENTINEL2_BANDS, plain_contract, synthetic_sentinel2
+from seg4eo_xr.scenes.statistics import make_contract as contract_of
+from seg4eo_xr.scenes.statistics import scene_histogram
+from seg4eo_xr.testing import plain_contract, synthetic_sentinel2
 
 
 def make_scene(crs: str, x: float, y: float, step: float) -> xr.DataArray:
@@ -80,27 +84,104 @@ def test_another_pixel_size_warns_and_a_similar_one_does_not():
         (np.linspace(20_000, 30_000, 400), True),
     ],
 )
-def test_numbers_of_another_size_warn(values, suspect, recwarn):
+def test_numbers_of_another_size_warn_once(values, suspect, recwarn):
     block = np.stack([values.reshape(20, 20)] * 2)
-    check_values(block, np.ones((20, 20), bool), make_contract())
-    assert len(recwarn) == suspect  # one warning, whatever the number of bands
-    assert all("--scale" in str(warning.message) for warning in recwarn)
+    check = ValueCheck(make_contract())
+    for _ in range(3):
+        check(block, np.ones((20, 20), bool), make_contract())
+    assert len(recwarn) == suspect  # one warning, whatever the number of bands and chunks
+
+
+def test_the_remedy_fits_the_data():
+    everywhere = np.ones((20, 20), bool)
+    numbers = np.linspace(100, 4000, 800).reshape(2, 20, 20)
+    trained = replace(make_contract(), scale=(1e-4, 1e-4), maximum=(0.6, 0.6))
+    trained = replace(trained, normalization=replace(trained.normalization, upper=(0.4, 0.4)))
+    with pytest.warns(ContractWarning, match=r"--scale 0.0001 --offset 0 \(scale=0.0001"):
+        ValueCheck(trained)(numbers.astype(np.uint16), everywhere, replace(trained, scale=(1, 1)))
+    pictures = np.full((2, 20, 20), 40, np.uint8)
+    with pytest.warns(ContractWarning, match=r"uint16 and the scene is uint8.*--nodata") as caught:
+        ValueCheck(make_contract())(pictures, everywhere, make_contract())
+    assert "--scale" not in str(caught[0].message)
 
 
 def test_a_handful_of_pixels_says_nothing(recwarn):
     few = np.zeros((20, 20), bool)
     few[0, :5] = True
-    check_values(np.full((2, 20, 20), 60_000), few, make_contract())
+    ValueCheck(make_contract())(np.full((2, 20, 20), 60_000), few, make_contract())
     assert not recwarn
 
 
-def test_sentinel_2s_other_convention_is_suspected():
-    scene = synthetic_sentinel2((64, 64), seed=3, nodata_wedge=False)[0]
-    darkest = tuple((scene.values.min(axis=(1, 2)) * 1e-4).tolist())
+def trained_on(scene: xr.DataArray, scale: float, offset: float = 0.0) -> Contract:
+    """A contract whose dark numbers are those of a scene, as scale and offset make them."""
+    scene = scene.assign_attrs(scales=(scale,) * 10, offsets=(offset,) * 10)
+    return contract_of(scene_histogram(scene), scene, ClassTable.from_codes([0, 1]))
+
+
+EVERYWHERE = np.ones((64, 64), bool)
+
+
+@pytest.fixture(scope="module")
+def sentinel2():
+    return synthetic_sentinel2((64, 64), seed=3, nodata_wedge=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("scale", "factor", "dtype"),
+    [
+        (1e-4, 1, "uint16"),
+        (1, 1, "uint16"),
+        (1, 1, "int32"),
+        (1, 1, "float32"),
+        (1, 1e-4, "float32"),
+    ],
+)
+def test_sentinel_2s_other_convention_is_seen_whatever_the_tags(sentinel2, scale, factor, dtype):
+    old = sentinel2.copy(data=(sentinel2.values * factor).astype(dtype))
+    new = sentinel2.copy(data=((sentinel2.values + 1000.0) * factor).astype(dtype))
+    remedy = "harmonize" if np.dtype(dtype).kind in "ui" else "--offset -"
+    for trained, seen, what in (
+        (old, new, f"raised by (1000|0.1) .*{remedy}"),
+        (new, old, "lowered by"),
+    ):
+        contract = trained_on(trained, scale)
+        check = ValueCheck(contract)
+        check(trained.values, EVERYWHERE, contract)
+        with pytest.warns(ContractWarning, match=what):
+            check(seen.values, EVERYWHERE, contract)
+        check(seen.values, EVERYWHERE, contract)  # a second warning would be an error
+
+
+def test_an_offset_that_the_scene_states_is_no_shift(sentinel2, recwarn):
+    contract = trained_on(sentinel2, 1e-4)
+    stated = replace(contract, offset=(-0.1,) * 10)
+    ValueCheck(contract)(sentinel2.values + 1000, EVERYWHERE, stated)
+    assert not recwarn
+
+
+def test_zeros_constants_and_heights_hide_no_offset(sentinel2):
+    contract = trained_on(sentinel2, 1)
+    raised = sentinel2.values + 1000
+    raised[:, :, :8] = 0
+    raised[9] = 0
+    raised[8] = sentinel2.values[8]
+    with pytest.warns(ContractWarning, match="seem raised by 1000"):
+        ValueCheck(contract)(raised, EVERYWHERE, contract)
+
+
+def test_a_contract_without_dark_numbers_goes_by_its_minimum(sentinel2):
+    contract = replace(trained_on(sentinel2, 1), dark=())
+    contract = replace(contract, minimum=tuple(low - 300.0 for low in contract.minimum))
+    with pytest.warns(ContractWarning, match="seem raised by 1000"):
+        ValueCheck(contract)(sentinel2.values + 1000, EVERYWHERE, contract)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_other_data_are_no_sentinel_2(dtype, recwarn):
+    heights = np.linspace(100, 200, 4096).reshape(1, 64, 64).astype(dtype)
     contract = plain_contract(
-        SENTINEL2_BANDS, ClassTable.from_codes([0, 1]), scale=(1e-4,) * 10, minimum=darkest
+        ["height"], ClassTable.from_codes([0, 1]), bright=5000.0, nodata=None, dark=(100.0,)
     )
-    valid = np.ones((64, 64), bool)
-    check_values(scene.values, valid, contract)
-    with pytest.warns(ContractWarning, match=r"seem raised by 1000.*harmonize"):
-        check_values(scene.values + 1000, valid, contract)
+    shift = {"uint8": 50, "int16": 2500, "float32": 1000}[dtype]
+    ValueCheck(contract)(heights + np.array(shift, dtype), EVERYWHERE, contract)
+    assert not recwarn
