@@ -91,6 +91,9 @@ class Import(Command):
     """Further codes that mean "no label", such as 0 in sparse masks."""
     band_names: tuple[str, ...] | None = None
     """Names of all bands, in order, where the files have none; prediction finds bands by name."""
+    keep_alpha: bool = False
+    """Keep a band that files mark as alpha (transparency), such as near infrared of aerial images;
+    by default it says which pixels are missing."""
     normalization: NormalizationKind = ExtractOptions.normalization
     """How a model trained on this store normalises its input."""
     overwrite: bool = False
@@ -109,6 +112,7 @@ class Import(Command):
             label_options=LabelOptions(ignore=self.ignore, unlabelled=self.unlabelled),
             classes=class_table(self.classes),
             band_names=self.band_names,
+            keep_alpha=self.keep_alpha,
             normalization=self.normalization,
             overwrite=self.overwrite,
             append=self.append,

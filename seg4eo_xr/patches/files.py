@@ -16,8 +16,10 @@ from dask.delayed import delayed
 from seg4eo_xr.patches.grids import PatchWindows
 from seg4eo_xr.patches.headers import read_header, read_pixels, require_alike
 from seg4eo_xr.progress import progress_bar
+from seg4eo_xr.scenes.bands import with_nodata
 from seg4eo_xr.scenes.class_files import named_classes
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.file_layout import ReadRules
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.open import open_scene
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.label_options import LabelOptions
 
 _HEADERS_AT_ONCE = 128
+_CODES = ReadRules(codes=True)
 _SIZE_DIGITS = 9  # of a pixel's size, so that rounding in a file's text makes no second size
 
 
@@ -55,6 +58,8 @@ class FilePatches:
         Sizes and times of the files, ``(patch, 4)``.
     options
         How label files are read.
+    rules
+        How image files are read.
     """
 
     name: str
@@ -64,6 +69,7 @@ class FilePatches:
     pairs: tuple[PatchPair, ...]
     versions: NDArray[np.int64]
     options: LabelOptions
+    rules: ReadRules
 
     def reading_order(self) -> NDArray[np.intp]:
         """Order of the files' names."""
@@ -80,7 +86,7 @@ class FilePatches:
 
     def section(self, patches: slice) -> FileSection:
         """Return what a worker needs to read some patches."""
-        return FileSection(self.pairs[patches], self.versions[patches], self.options)
+        return FileSection(self.pairs[patches], self.versions[patches], self.options, self.rules)
 
     def inputs(self, _: Any) -> list[Any]:
         """Nothing has to be computed before the files are read."""
@@ -99,15 +105,18 @@ class FileSection:
         Sizes and times of the files, ``(patch, 4)``.
     options
         How label files are read.
+    rules
+        How image files are read.
     """
 
     pairs: tuple[PatchPair, ...]
     versions: NDArray[np.int64]
     options: LabelOptions
+    rules: ReadRules
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         files = [(str(pair.image), str(pair.label)) for pair in self.pairs]
-        return "FileSection", tokenize(files, self.versions, self.options)
+        return "FileSection", tokenize(files, self.versions, self.options, self.rules)
 
     @property
     def names(self) -> list[str]:
@@ -116,7 +125,7 @@ class FileSection:
 
     def read(self, _: Any) -> tuple[np.ndarray, np.ndarray]:
         """Read the files: images ``(patch, band, y, x)`` and labels ``(patch, y, x)``."""
-        images = np.stack([read_pixels(pair.image)[0] for pair in self.pairs])
+        images = np.stack([read_pixels(pair.image, self.rules)[0] for pair in self.pairs])
         return images, _read_labels([pair.label for pair in self.pairs], self.options)
 
 
@@ -125,6 +134,7 @@ def file_sources(
     options: LabelOptions,
     *,
     band_names: tuple[str, ...] | None = None,
+    keep_alpha: bool = False,
     progress: bool = True,
 ) -> tuple[list[FilePatches], int]:
     """Read the headers of patches, and place the patches on one grid a CRS.
@@ -137,6 +147,8 @@ def file_sources(
         How label files are read.
     band_names
         Names of the bands, where the files have none or others.
+    keep_alpha
+        Whether a band of the images that is marked as alpha is a band like the others.
     progress
         Show a bar where it takes longer than two seconds.
 
@@ -156,26 +168,32 @@ def file_sources(
     """
     batches = [pairs[i : i + _HEADERS_AT_ONCE] for i in range(0, len(pairs), _HEADERS_AT_ONCE)]
     with progress_bar("reading headers", enabled=progress):
-        parts = compute([delayed(_headers, pure=False)(batch) for batch in batches])[0]
+        rules = ReadRules(keep_alpha=keep_alpha)
+        parts = compute([delayed(_headers, pure=False)(batch, rules) for batch in batches])[0]
     headers = [header for part in parts for header in part]
     require_alike(pairs, headers)
     by_crs: dict[str, list[int]] = {}
     for position, (image, _) in enumerate(headers):
         by_crs.setdefault(image.crs, []).append(position)
+    # images without missing pixels join those of the same folder that have some
+    marks = [image.nodata for image, _ in headers if image.nodata is not None]
+    rules = replace(rules, mark=marks[0] if marks else None)
     sources = [
-        _source([pairs[i] for i in chosen], [headers[i] for i in chosen], options, band_names)
+        _source(
+            [pairs[i] for i in chosen], [headers[i] for i in chosen], options, rules, band_names
+        )
         for chosen in by_crs.values()
     ]
     return sources, headers[0][0].shape[-1]
 
 
-def _headers(pairs: Sequence[PatchPair]) -> list[tuple[Header, Header]]:
-    return [(read_header(pair.image), read_header(pair.label)) for pair in pairs]
+def _headers(pairs: Sequence[PatchPair], rules: ReadRules) -> list[tuple[Header, Header]]:
+    return [(read_header(pair.image, rules), read_header(pair.label, _CODES)) for pair in pairs]
 
 
 def _read_labels(paths: Sequence[Path], options: LabelOptions) -> np.ndarray:
     """Class codes ``(label, y, x)``."""
-    read = [read_pixels(path) for path in paths]
+    read = [read_pixels(path, _CODES) for path in paths]
     alike = len({nodata for _, nodata in read}) == 1
     if alike:
         try:
@@ -191,7 +209,7 @@ def _read_labels(paths: Sequence[Path], options: LabelOptions) -> np.ndarray:
 
 def _read_label(path: Path, options: LabelOptions) -> xr.DataArray:
     try:
-        return _as_codes(*read_pixels(path), options)
+        return _as_codes(*read_pixels(path, _CODES), options)
     except ValueError as error:
         raise ValueError(f"label {path}: {error}") from error
 
@@ -218,6 +236,7 @@ def _source(
     pairs: Sequence[PatchPair],
     headers: Sequence[tuple[Header, Header]],
     options: LabelOptions,
+    rules: ReadRules,
     band_names: tuple[str, ...] | None,
 ) -> FilePatches:
     """Place patches of one CRS on a grid of their most frequent pixel size."""
@@ -237,7 +256,9 @@ def _source(
     windows = PatchWindows(rows, cols, heights, widths, ids, groups)
     transform = Affine(width, 0.0, left, 0.0, -height, top)
     shape = int((rows + heights).max()), int((cols + widths).max())
-    scene = open_scene(pairs[0].image, band_names=band_names)
+    scene = open_scene(pairs[0].image, band_names=band_names, keep_alpha=rules.keep_alpha)
+    if rules.mark is not None:
+        scene = with_nodata(scene, rules.mark)
     labels = _read_label(pairs[0].label, options)
     table = _class_table(pairs[0].label)
     if table is not None:
@@ -251,6 +272,7 @@ def _source(
         tuple(pairs),
         versions,
         options,
+        rules,
     )
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.errors import RasterioError
 
+from seg4eo_xr.scenes.file_layout import layout_of, read_window
 from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
+
     from seg4eo_xr.patches.importing import PatchPair
+    from seg4eo_xr.scenes.file_layout import ReadRules
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Header:
     dtype
         NumPy name.
     nodata
-        Mark of missing data; None where there is none.
+        Number that marks missing pixels, also those that a mask hides; None where there is none.
     bands
         Descriptions of the bands.
     crs
@@ -50,8 +53,8 @@ class Header:
     version: tuple[int, int]
 
 
-def read_header(path: Path) -> Header:
-    """Read what a GeoTIFF says about itself.
+def read_header(path: Path, rules: ReadRules) -> Header:
+    """Read what a GeoTIFF says about itself, by the rules by which its pixels will be read.
 
     Raises
     ------
@@ -60,12 +63,12 @@ def read_header(path: Path) -> Header:
     """
     try:
         with rasterio.open(path) as raster:
-            status = path.stat()
+            status, layout = path.stat(), layout_of(raster, f"patch {path}", rules)
             return Header(
-                (raster.count, raster.height, raster.width),
-                raster.dtypes[0],
-                raster.nodata,
-                raster.descriptions,
+                (layout.count, raster.height, raster.width),
+                str(layout.dtype),
+                layout.missing.mark,
+                tuple(raster.descriptions[band - 1] for band in layout.bands),
                 raster.crs.to_wkt() if raster.crs else "",
                 tuple(raster.transform)[:6],
                 (status.st_size, status.st_mtime_ns),
@@ -74,8 +77,8 @@ def read_header(path: Path) -> Header:
         raise OSError(f"cannot open patch {path}: {error}; copy or make it again") from error
 
 
-def read_pixels(path: Path) -> tuple[np.ndarray, float | None]:
-    """Read stored numbers ``(band, y, x)``, and the mark of missing data.
+def read_pixels(path: Path, rules: ReadRules) -> tuple[np.ndarray, float | None]:
+    """Read stored numbers ``(band, y, x)``, and the number that marks missing pixels.
 
     Raises
     ------
@@ -84,7 +87,9 @@ def read_pixels(path: Path) -> tuple[np.ndarray, float | None]:
     """
     try:
         with rasterio.open(path) as raster:
-            return np.asarray(raster.read()), raster.nodata
+            layout = layout_of(raster, f"patch {path}", rules)
+            window = ((0, raster.height), (0, raster.width))
+            return read_window(raster, layout, range(layout.count), window), layout.missing.mark
     except RasterioError as error:
         raise OSError(
             f"cannot read patch {path}: {error}; it may be truncated, copy or make it again"
@@ -99,12 +104,16 @@ def require_alike(pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, He
         raise ValueError(
             f"patch {pairs[0].image} has {height} × {width} pixels; patches of a store are square"
         )
+    marked: tuple[Path, Header] | None = None  # the first image that states a nodata value
     for pair, (image, label) in zip(pairs, headers, strict=True):
         if not image.crs:
             raise ValueError(missing_crs(f"patch {pair.image}", str(pair.image)))
         require_north_up_grid(Affine(*image.transform), f"patch {pair.image}", str(pair.image))
-        for what in ("shape", "dtype", "nodata", "bands"):
+        for what in ("shape", "dtype", "bands"):
             _require_equal(pairs[0].image, first_image, pair.image, image, what)
+        if image.nodata is not None:
+            marked = marked or (pair.image, image)
+            _require_equal(*marked, pair.image, image, "nodata")
         _require_equal(pairs[0].label, first_label, pair.label, label, "dtype")
         if label.shape != (1, height, width):
             raise ValueError(

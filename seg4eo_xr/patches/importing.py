@@ -65,6 +65,7 @@ def import_patches(
     label_options: LabelOptions | None = None,
     classes: ClassTable | None = None,
     band_names: tuple[str, ...] | None = None,
+    keep_alpha: bool = False,
     progress: bool = True,
     **changes: Any,
 ) -> PatchStore:
@@ -90,6 +91,9 @@ def import_patches(
     band_names
         Names of the bands, by which prediction finds them in a scene; None takes the files'
         descriptions, or else band_1, band_2 and so on.
+    keep_alpha
+        Keep a band of the images that is marked as alpha; by default it says which pixels are
+        missing (see `SceneOptions`).
     progress
         Show a bar where it takes longer than two seconds.
     **changes
@@ -112,6 +116,8 @@ def import_patches(
     -----
     UnmatchedWarning
         If images or labels have no partner.
+    SceneWarning
+        If an alpha band is no band of the patches.
 
     Examples
     --------
@@ -143,7 +149,11 @@ def import_patches(
         # Labels may do without a place; images without one are refused.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         sources, size = file_sources(
-            pairs, label_options or LabelOptions(), band_names=band_names, progress=progress
+            pairs,
+            label_options or LabelOptions(),
+            band_names=band_names,
+            keep_alpha=keep_alpha,
+            progress=progress,
         )
         options = replace(options, patch_size=size)
         job = plan_extraction(

@@ -19,6 +19,7 @@ from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.files import file_sources
 from seg4eo_xr.patches.importing import UnmatchedWarning, import_patches, list_patches
 from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.testing import synthetic_sentinel2
 
 SIZE = 16
@@ -237,3 +238,49 @@ def test_an_id_that_occurs_in_two_splits_gets_its_split(folder):
     ids = [pair.id for pair in pairs]
     assert len(set(ids)) == len(ids)
     assert {f"train/{source.stem}", f"test/{source.stem}"} <= set(ids)
+
+
+def cover(path: Path) -> None:
+    """Hide the upper half of a file by a mask of its own."""
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        mask = np.full(file.shape, 255, np.uint8)
+        mask[: SIZE // 2] = 0
+        file.write_mask(mask)
+
+
+def test_masks_of_some_images_and_labels_hide_pixels_and_move_no_code(tmp_path):
+    scene, labels = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    scene = scene.drop_attrs(deep=False)
+    scene[:, 60:] = 0  # valid, since no nodata value is stated
+    store = extract_patches(scene, labels, tmp_path / "a.zarr", patch_size=SIZE, progress=False)
+    folder = export_patches(store, tmp_path / "Patch", progress=False)
+    for kind in ("images", "labels"):
+        cover(files_of(folder, kind)[0])
+    name = files_of(folder, "images")[0].stem
+    back = contents(import_patches(folder, tmp_path / "b.zarr", progress=False))
+    hidden = [key for key in back if key.endswith(name) or name.endswith(key)]
+    assert len(hidden) == 1
+    for key, (_, image, label) in contents(store).items():
+        expected, codes = np.maximum(image, 1), label.copy()
+        if key in hidden:
+            expected[:, : SIZE // 2], codes[: SIZE // 2] = 0, 255
+        np.testing.assert_array_equal(back[key][1], expected)
+        np.testing.assert_array_equal(back[key][2], codes)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_alpha_of_patches_hides_pixels_or_is_kept(tmp_path, keep):
+    scene, labels = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    scene = (scene.isel(band=slice(4)) // 50 + 1).clip(1, 255).astype("uint8")
+    store = extract_patches(scene, labels, tmp_path / "a.zarr", patch_size=SIZE, progress=False)
+    folder = export_patches(store, tmp_path / "Patch", progress=False)
+    for path in files_of(folder, "images"):
+        rewrite(path, lambda values: values, alpha="yes")
+    path = tmp_path / "b.zarr"
+    if keep:
+        back = import_patches(folder, path, keep_alpha=True, progress=False)
+        assert len(back.contract.bands) == 4
+        return
+    with pytest.warns(SceneWarning, match="band 4 .* alpha"):
+        back = import_patches(folder, path, progress=False)
+    assert len(back.contract.bands) == 3
