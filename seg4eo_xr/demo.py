@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,9 @@ _NEXT = (
 )
 
 
-def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Demo:
+def run_demo(
+    folder: str | Path, *, seed: int = 0, overwrite: bool = False, progress: bool = True
+) -> Demo:
     """Make a Sentinel-2-like scene, train on its west and map its east.
 
     Takes two to five minutes on two cores and less than 2 GB.
@@ -84,6 +87,8 @@ def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Dem
         Where to leave scene, patches, run, map, preview and report.
     seed
         Seed of the scene, the split and the training.
+    overwrite
+        Whether to replace what an earlier demo left in `folder`; other files stay.
     progress
         Whether to show progress bars.
 
@@ -95,7 +100,7 @@ def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Dem
     Raises
     ------
     FileExistsError
-        If `folder` holds something.
+        If `folder` holds something, and `overwrite` is not set.
     """
     from seg4eo_xr.evaluation.confusion import evaluate
     from seg4eo_xr.inference.predict import predict
@@ -105,7 +110,7 @@ def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Dem
     from seg4eo_xr.progress import progress_bar
 
     started = time.perf_counter()
-    folder = _new_folder(folder)
+    folder = _new_folder(folder, overwrite=overwrite)
     scene, labels = _write_scene(folder, seed, progress)
     best = _train(folder, scene, labels, seed, progress)
     unseen = {"x": slice(TRAINING_COLUMNS, None)}
@@ -121,11 +126,22 @@ def run_demo(folder: str | Path, *, seed: int = 0, progress: bool = True) -> Dem
     return demo
 
 
-def _new_folder(folder: str | Path) -> Path:
+def _new_folder(folder: str | Path, *, overwrite: bool) -> Path:
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not empty; choose another --output")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not overwrite:
+        raise FileExistsError(
+            f"{folder} exists and is not empty; choose another --output, or replace the demo in it "
+            "with --overwrite"
+        )
+    for name in _LEFT:
+        left = folder / name
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
     return folder
 
 

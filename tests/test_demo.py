@@ -41,3 +41,19 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match="not empty"):
         run_demo(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_earlier_demo_is_replaced_on_request(tmp_path, monkeypatch):
+    def stop(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr("seg4eo_xr.demo._write_scene", stop)
+    (tmp_path / "mine.txt").write_text("keep")
+    (tmp_path / "map.tif").write_text("old")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        run_demo(tmp_path)
+    assert (tmp_path / "map.tif").exists()
+    with pytest.raises(InterruptedError):
+        run_demo(tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

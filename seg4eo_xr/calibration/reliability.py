@@ -10,6 +10,7 @@ import numpy as np
 
 from seg4eo_xr.canvas import write_figure
 from seg4eo_xr.html import card_html, lines_html, table_html, table_text
+from seg4eo_xr.maps.counting import require_probabilities
 from seg4eo_xr.options import require_choice
 from seg4eo_xr.staging import write_report
 
@@ -250,11 +251,7 @@ def count_confidences(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
         If a confidence lies outside of 0 to 1.
     """
     stated = np.asarray(confidence, np.float64).ravel()
-    if stated.size and not (stated.min() >= 0 and stated.max() <= 1):
-        raise ValueError(
-            f"confidences lie from 0 to 1, got {stated.min():.4g} to {stated.max():.4g}; divide "
-            "percentages by 100, and bytes by their scale"
-        )
+    require_probabilities(stated)
     step = np.rint(stated * STEPS).astype(np.int64)
     keys = step + (STEPS + 1) * np.asarray(right, bool).ravel()
     return np.bincount(keys, minlength=2 * (STEPS + 1)).reshape(2, STEPS + 1)

@@ -39,12 +39,14 @@ class Demo(Command):
     """Folder for the scene, the patches, the run, the map and the pictures."""
     seed: int = 0
     """Seed of the scene and of the training."""
+    overwrite: bool = False
+    """Replace what an earlier demo left in the folder."""
 
     def run(self, *, progress: bool) -> Told:
         """Run all stages and say what to look at."""
         from seg4eo_xr.demo import run_demo
 
-        demo = run_demo(self.output, seed=self.seed, progress=progress)
+        demo = run_demo(self.output, seed=self.seed, overwrite=self.overwrite, progress=progress)
         figures = {"folder": demo.folder, "seconds": demo.seconds}
         return Told(demo.summary(), {**figures, **demo.evaluation.to_dict()})
 

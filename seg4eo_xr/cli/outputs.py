@@ -63,6 +63,6 @@ def map_writer(option: str, path: Path) -> Callable[..., Path]:
     from seg4eo_xr.maps.cog import write_cog
     from seg4eo_xr.maps.store import write_zarr
 
-    if path.suffix not in (".tif", ".tiff", ".zarr"):
+    if path.suffix != ".zarr" and path.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{option} must end in .tif, .tiff or .zarr, got {path}")
     return write_zarr if path.suffix == ".zarr" else write_cog

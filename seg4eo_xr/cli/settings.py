@@ -35,8 +35,8 @@ def read_settings(path: str, command: type[Command]) -> dict[str, Any]:
         If it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            found = tomllib.load(file)
+        with open(path, encoding="utf-8-sig") as file:  # some editors begin files with a mark
+            found = tomllib.loads(file.read())
     except FileNotFoundError as error:
         raise UsageError(
             f"--config {path}: there is no such file; --dump_config > {path} writes one"

@@ -83,7 +83,7 @@ class JobOrder:
         ValueError
             If the name tells no format, or options come with it, which workers do not get.
         """
-        if target.suffix not in (".zarr", ".tif", ".tiff"):
+        if target.suffix != ".zarr" and target.suffix.lower() not in (".tif", ".tiff"):
             raise ValueError(
                 f"output (--output) must end in .zarr, .tif or .tiff, got {str(target)!r}"
             )

@@ -130,6 +130,15 @@ def no_confidence(classes: int) -> ConfidenceSums:
     return ConfidenceSums((0,) * classes, FIXED_POINT, 0, 0, 0)
 
 
+def require_probabilities(confidence: np.ndarray) -> None:
+    """Raise ValueError where confidences, of any shape, lie outside of 0 to 1."""
+    if confidence.size and not (confidence.min() >= 0 and confidence.max() <= 1):
+        raise ValueError(
+            f"confidences lie from 0 to 1, got {confidence.min():.4g} to {confidence.max():.4g}; "
+            "divide percentages by 100, and bytes by their scale"
+        )
+
+
 def sum_confidence(confidence: np.ndarray, indices: np.ndarray, classes: int) -> ConfidenceSums:
     """Add up the confidence of the pixels that have one.
 
@@ -146,6 +155,7 @@ def sum_confidence(confidence: np.ndarray, indices: np.ndarray, classes: int) ->
     if not seen.any():
         return no_confidence(classes)
     values = confidence[seen]
+    require_probabilities(values)
     # Whole numbers of a size that float64 adds without rounding.
     fixed = np.rint(values.astype(np.float64) * FIXED_POINT)
     totals = np.bincount(indices[seen], fixed, classes)

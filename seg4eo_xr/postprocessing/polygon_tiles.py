@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from seg4eo_xr.geometry.blending import FIXED_POINT
+from seg4eo_xr.maps.counting import require_probabilities
 from seg4eo_xr.postprocessing.components import Components
 from seg4eo_xr.postprocessing.outlines import (
     junctions,
@@ -82,6 +83,7 @@ class PolygonRules:
         weights = [units[np.ix_(row, column)]]
         if confidence is not None:
             known = np.isfinite(confidence)
+            require_probabilities(confidence[known])
             scaled = np.where(known, confidence, 0).astype(np.float64) * FIXED_POINT
             weights += [np.round(scaled), known.astype(np.float64)]
         return weights

@@ -34,6 +34,11 @@ def require_same_grid(
         for array, what in ((a, what_a), (b, what_b)):
             require_crs(array, what)
         grids = [f"{what} is {_grid_text(array)}" for what, array in ((what_a, a), (what_b, b))]
+        if not _overlap(a, b):
+            raise ValueError(
+                f"{what_a} and {what_b} have {problem} and do not overlap: {'; '.join(grids)}. "
+                "Check that they belong together, and the CRS of both"
+            )
         raise ValueError(f"{what_a} and {what_b} have {problem}: {'; '.join(grids)}. {remedy}")
 
 
@@ -67,14 +72,23 @@ def cut_to(raster: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
 
 def require_overlap(raster: xr.DataArray, scene: xr.DataArray, what: str) -> None:
     """Raise ValueError where the bounds of a raster, which `what` names in plural, miss a scene."""
+    if _overlap(raster, scene):
+        return
     there = scene.rio.transform_bounds(raster.rio.crs)
     here = raster.rio.bounds()
-    if here[0] < there[2] and there[0] < here[2] and here[1] < there[3] and there[1] < here[3]:
-        return
     spans = [tuple(round(bound, 6) for bound in bounds) for bounds in (here, there)]
     raise ValueError(
         f"{what} do not overlap the scene: in {crs_text(raster.rio.crs)} they span {spans[0]}, the "
         f"scene spans {spans[1]}; check the CRS of both"
+    )
+
+
+def _overlap(a: xr.DataArray, b: xr.DataArray) -> bool:
+    """Whether the bounds of two rasters have an area in common."""
+    there = b.rio.transform_bounds(a.rio.crs)
+    here = a.rio.bounds()
+    return bool(
+        here[0] < there[2] and there[0] < here[2] and here[1] < there[3] and there[1] < here[3]
     )
 
 

@@ -103,6 +103,13 @@ def test_words_go_before_the_file(tmp_path, capsys):
     assert "pretrained = false" in told
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path, capsys):
+    path = tmp_path / "run.toml"
+    path.write_text('dataset_root = "p.zarr"\nepochs = 3\n', encoding="utf-8-sig")
+    assert main(["train", "--config", str(path), "--dump_config"]) == 0
+    assert "epochs = 3" in capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.parametrize(
     ("line", "named"),
     [

@@ -18,7 +18,7 @@ from scipy.ndimage import binary_erosion
 import seg4eo_xr as seg
 from seg4eo_xr.evaluation.confusion import evaluate
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.testing import chunkings
+from seg4eo_xr.testing import chunkings, synthetic_sentinel2
 
 
 def codes_of(seed, blob=5, missing=0.1):
@@ -276,3 +276,12 @@ def test_the_figure_is_written_whole(tmp_path):
     assert (tmp_path / "report.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match=r"\.png is a good choice"):
         result.plot(path=tmp_path / "report.text")
+
+
+def test_a_reference_of_another_continent_is_not_to_be_warped():
+    _, labels = synthetic_sentinel2((64, 64), seed=2)
+    elsewhere = labels.assign_coords(x=labels.x + 3e5)
+    elsewhere = elsewhere.drop_vars("spatial_ref").rio.write_crs(labels.rio.crs)
+    with pytest.raises(ValueError, match="do not overlap") as caught:
+        seg.evaluate(labels, elsewhere)
+    assert "warp" not in str(caught.value)

@@ -111,3 +111,11 @@ def test_a_scene_that_cannot_be_opened_fails_alone_in_the_shell(files, tmp_path,
     assert main(words) == 1
     assert "gone: " in capsys.readouterr().err
     assert (tmp_path / "maps/a.tif").is_file()
+
+
+def test_a_suffix_in_capitals_is_the_same_format(files, tmp_path):
+    words = ["predict", "--model", f"{files}/model.pth", "--input", f"{files}/a.tif"]
+    assert main([*words, "--overlap", "8", "--output", f"{tmp_path}/A.TIF"]) == 0
+    calm = ["postprocess", "--prediction", f"{tmp_path}/A.TIF", "--majority", "3"]
+    assert main([*calm, "--output", f"{tmp_path}/B.TIFF"]) == 0
+    assert seg.open_map(tmp_path / "B.TIFF")["classes"].shape == toy_scene().shape[1:]

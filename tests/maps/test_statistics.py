@@ -10,6 +10,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import seg4eo_xr as seg
 from seg4eo_xr.geometry.blending import FIXED_POINT
 from seg4eo_xr.maps.cog import write_cog
 from seg4eo_xr.maps.statistics import MapStatistics
@@ -19,7 +20,7 @@ from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.pixel_areas import AREA_UNITS, PixelAreas
 from seg4eo_xr.scenes.resampling import Grid
-from seg4eo_xr.testing import raising_scheduler
+from seg4eo_xr.testing import raising_scheduler, synthetic_sentinel2
 
 TABLE = ClassTable.from_codes([1, 4, 7], ["sea", "forest", "built-up"])
 AREAS = {
@@ -172,3 +173,12 @@ def test_a_raster_without_a_table_has_the_classes_that_occur():
     assert statistics.missing == 1
     with dask.config.set(scheduler=raising_scheduler), pytest.raises(ValueError, match="dates"):
         map_statistics(xr.concat([raster, raster], "time"))
+
+
+@pytest.mark.parametrize("work", [seg.map_statistics, seg.to_polygons])
+def test_confidence_in_percent_is_refused(work):
+    _, labels = synthetic_sentinel2((64, 64), seed=2)
+    percent = labels.astype("float32") * 0 + 75
+    prediction = labels.to_dataset(name="classes").assign(confidence=percent)
+    with pytest.raises(ValueError, match="divide percentages by 100"):
+        work(prediction)

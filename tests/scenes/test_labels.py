@@ -97,7 +97,7 @@ class TestRasters:
         ("other", "word"),
         [
             (LABELS[1:], "different shapes"),
-            (LABELS.rio.write_crs("EPSG:32634"), "different CRSs"),
+            (LABELS.rio.write_crs("EPSG:25833"), "different CRSs"),
             (LABELS.assign_coords(x=LABELS.x + 3), "different transforms"),
         ],
     )
