@@ -33,6 +33,13 @@ class Seg4EOWarning(UserWarning):
     """
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to end by SIGTERM, as schedulers send it when a job's time is over.
+
+    As a KeyboardInterrupt it passes handlers of errors, and what cleans up after Ctrl-C cleans up.
+    """
+
+
 def warn(text: str, category: type[Seg4EOWarning], *, stacklevel: int = 1) -> None:
     """Warn of what the work itself shows, on workers too, where only `listeners` are near a user.
 

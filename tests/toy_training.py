@@ -2,7 +2,8 @@
 
 As a script: ``toy_training.py STORE SAVE_DIR OPTIONS KIND [STOP]`` trains with the options (JSON) a
 network of the kind ``random``, or ``plain`` without dropout and batch statistics; with STOP it
-kills itself, as with ``kill -9``, when that step begins.
+kills itself, as with ``kill -9``, when that step begins. ``toy_training.py --command STOP SIGNAL
+WORDS`` runs a command line, and sends itself a signal, as SIGTERM, when that step begins.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ def tiny_network(*, random: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def noted_batches(stop: int | None = None) -> Iterator[list[tuple[int, int, int]]]:
-    """Note step, sum of image and sum of labels of every training batch; perhaps die at one."""
+def noted_batches(
+    stop: int | None = None, number: int = signal.SIGKILL
+) -> Iterator[list[tuple[int, int, int]]]:
+    """Note step, sum of image and sum of labels of every training batch; get a signal at `stop`."""
     seen: list[tuple[int, int, int]] = []
     step = SegmentationTask.training_step
 
     def spy(self: SegmentationTask, batch: Any, batch_idx: int) -> torch.Tensor:
         if stop is not None and self.global_step == stop:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         image, label = batch["image"].long(), batch["label"].long()
         seen.append((self.global_step, int(image.sum()), int(label.sum())))
         return step(self, batch, batch_idx)
@@ -61,5 +64,16 @@ def main(store: str, save_dir: str, options: str, kind: str, stop: str | None = 
         train(store, save_dir, config, progress=False)
 
 
+def command(stop: str, name: str, *words: str) -> int:
+    """Run a command line that gets a signal when a step begins."""
+    from seg4eo_xr.cli import main as run
+
+    torch.set_num_threads(1)
+    with tiny_network(), noted_batches(int(stop), signal.Signals[name]):
+        return run(words)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--command":
+        sys.exit(command(*sys.argv[2:]))
     main(*sys.argv[1:])

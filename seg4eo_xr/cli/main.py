@@ -1,7 +1,7 @@
 """From the words of a command line to a command, its answer and an exit status.
 
 Exit status: 0 done, 1 a part failed or an error of the program's own, 2 wrong use or input,
-130 interrupted.
+130 interrupted (SIGINT), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from seg4eo_xr.cli.overview import overview
 from seg4eo_xr.cli.parser import GENERAL_FLAGS, RED, command_parser, paint, split_words
 from seg4eo_xr.cli.settings import read_settings, write_settings
 from seg4eo_xr.cli.voices import voices
+from seg4eo_xr.notices import Terminated
 from seg4eo_xr.options import suggestion
 
+_INTERRUPTED = ("interrupted", 130)
 _HELP = ("-h", "--help", "help")
 
 
@@ -61,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         if debug:
             raise
-        print("\n".join(["interrupted", *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
-        return 130
+        word, status = ("terminated", 143) if isinstance(interrupt, Terminated) else _INTERRUPTED
+        print("\n".join([word, *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
+        return status
 
 
 def _answer(words: list[str]) -> int:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from seg4eo_xr.notices import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,24 +120,47 @@ def _ignore_warnings() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Lightning's notices, and let an interrupt through as what it is."""
+    """Silence Lightning's notices, and let Ctrl-C and SIGTERM through as what they are.
+
+    Lightning answers both with a SystemExit, to SIGTERM with one of status 0; a notebook's kernel
+    has to live on, and a scheduler has to see that the training is not finished.
+    """
     loggers = _loggers()
     levels = [logger.level for logger in loggers]
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    with _own_signals():
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            with warnings.catch_warnings():
+                _ignore_warnings()
+                yield
+        except SIGTERMException as error:  # there was a handler already, so that ours was not set
+            raise Terminated from error
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise type(error.__context__) from error
+            raise
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Raise on SIGTERM where the user handles it in no way, and put all handlers back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if handlers[signal.SIGTERM] is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            _ignore_warnings()
-            yield
-    except SystemExit as error:
-        # Lightning ends the process on Ctrl-C; a notebook's kernel is to live on
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
+        yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            if handler is not None:  # None is a handler that was not set from Python
+                signal.signal(number, handler)
+
+
+def _raise_terminated(*_: object) -> None:
+    raise Terminated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model, pretrained_weights, require_patch_size
@@ -94,6 +97,8 @@ def train(
         If a logger is not installed.
     OSError
         If `save_dir` cannot be written, or pretrained weights cannot be fetched.
+    KeyboardInterrupt
+        On Ctrl-C and SIGTERM, with a note that says whether the training can be resumed.
     """
     if overwrite and resume:
         raise ValueError("overwrite replaces a run and resume goes on with it; choose one of them")
@@ -239,7 +244,7 @@ def _build(spec: ModelSpec, config: TrainConfig) -> torch.nn.Module:
 
 @contextmanager
 def _interrupts_explained(folder: RunFolder) -> Iterator[None]:
-    """Add to a KeyboardInterrupt what is kept; where nothing is, no folder is left either."""
+    """Add to an interrupt what is kept; where nothing is, no folder is left either."""
     is_new = not folder.save_dir.exists()
     try:
         yield
@@ -264,6 +269,10 @@ def _fit(trainer: pl.Trainer, start: _Start, state: Path | None) -> None:
         device = str(trainer.strategy.root_device)
         size = start.data.batch_size
         raise ValueError(memory_message(size, start.template.patch_size, device)) from error
+    finally:
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _MultiProcessingLauncher):
+            launcher.kill(signal.SIGKILL)  # after an interrupt they may wait for each other
 
 
 def _trainer(
@@ -273,6 +282,8 @@ def _trainer(
         return pl.Trainer(
             accelerator=processes.kind,
             devices=processes.count,
+            # whatever a scheduler's variables say: this call starts its processes itself
+            plugins=[LightningEnvironment()],
             strategy=processes.strategy,
             precision=processes.precision,
             sync_batchnorm=processes.count > 1 and processes.kind == "cuda",

@@ -112,6 +112,66 @@ def test_a_killed_training_goes_on_where_it_was(patches: PatchStore, tmp_path: P
     assert left == {file.name for file in resumed.files}
 
 
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_ends_the_command_with_its_status_and_a_note(
+    patches: PatchStore, tmp_path: Path, name: str, status: int
+) -> None:
+    words = ["train", "--dataset_root", str(patches.path), "--save_dir", str(tmp_path / "run")]
+    words += [
+        "--no_pretrained",
+        "--epochs",
+        "3",
+        "--batch_size",
+        "8",
+        "--device",
+        "cpu",
+        "--learning_rate",
+        "0.02",
+    ]
+    script = [sys.executable, toy_training.__file__, "--command"]
+    done = subprocess.run([*script, "4", name, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    told = done.stderr.splitlines()
+    assert told[-2] == {"SIGTERM": "terminated", "SIGINT": "interrupted"}[name]
+    assert "holds the training so far: go on with resume=True (--resume)" in told[-1]
+    assert "Traceback" not in done.stderr
+    again = [*script, "1000", name, *words, "--resume"]
+    assert subprocess.run(again, capture_output=True, check=False).returncode == 0
+    done_in_one = TrainConfig(
+        pretrained=False, epochs=3, batch_size=8, device="cpu", learning_rate=2e-2
+    )
+    with tiny_network():
+        whole = train(patches, tmp_path / "whole", done_in_one, progress=False)
+    assert whole.log_path.read_text() == (tmp_path / "run" / whole.log_path.name).read_text()
+
+
+@pytest.mark.parametrize("own_handler", [False, True])
+def test_sigterm_comes_out_of_train_as_an_interrupt(
+    patches: PatchStore, tmp_path: Path, own_handler: bool
+) -> None:
+    heard: list[int] = []
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    if own_handler:
+        signal.signal(signal.SIGTERM, hear)
+    try:
+        expected = signal.getsignal(signal.SIGTERM)
+        with (
+            tiny_network(),
+            noted_batches(4, signal.SIGTERM),
+            pytest.raises(KeyboardInterrupt) as caught,
+        ):
+            train(patches, tmp_path / "run", CONFIG, progress=False)
+        assert signal.getsignal(signal.SIGTERM) is expected
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "--resume" in caught.value.__notes__[0]
+    assert heard == ([signal.SIGTERM] if own_handler else [])
+
+
 def test_resuming_where_there_is_nothing_begins_and_a_finished_run_is_given_back(
     patches: PatchStore, tmp_path: Path
 ) -> None:
