@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import rasterio
 from affine import Affine
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from seg4eo_xr.scenes.file_layout import layout_of, read_window
-from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid
+from seg4eo_xr.scenes.grid import corners_agree, missing_crs, north_up, same_crs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +109,8 @@ def require_alike(pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, He
     for pair, (image, label) in zip(pairs, headers, strict=True):
         if not image.crs:
             raise ValueError(missing_crs(f"patch {pair.image}", str(pair.image)))
-        require_north_up_grid(Affine(*image.transform), f"patch {pair.image}", str(pair.image))
+        shape = image.shape[1:]
+        north_up(Affine(*image.transform), shape, f"patch {pair.image}", str(pair.image))
         for what in ("shape", "dtype", "bands"):
             _require_equal(pairs[0].image, first_image, pair.image, image, what)
         if image.nodata is not None:
@@ -121,11 +123,20 @@ def require_alike(pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, He
                 f"{pair.image.name} asks for {(1, height, width)}"
             )
         # Labels of some tools have no place of their own.
-        if label.crs and (label.crs, label.transform) != (image.crs, image.transform):
+        if label.crs and not _lie_alike(image, label):
             raise ValueError(
                 f"label {pair.label} does not lie where its image {pair.image.name} does; are they "
                 "of one patch?"
             )
+
+
+def _lie_alike(one: Header, other: Header) -> bool:
+    """Whether two files of one shape lie on one grid, up to a hundredth of a pixel."""
+    if (one.crs, one.transform) == (other.crs, other.transform):
+        return True
+    transforms = Affine(*one.transform), Affine(*other.transform)
+    systems = (CRS.from_wkt(header.crs) for header in (one, other))
+    return same_crs(*systems) and corners_agree(*transforms, one.shape[1:])
 
 
 def _require_equal(one: Path, first: Header, other: Path, header: Header, what: str) -> None:

@@ -90,6 +90,7 @@ def with_names(scene: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
             f"band_names (--band_names) needs {scene.sizes['band']} names, got {names!r}"
         )
     require_distinct(names)
+    require_distinct(names)
     scales, offsets = band_scaling(scene)
     return with_band_attrs(scene.assign_coords(band=list(names)), scales, offsets)
 
@@ -111,6 +112,15 @@ def with_band_attrs(
     if any(scale != 1 for scale in scales) or any(offsets):
         attrs |= {"scales": tuple(scales), "offsets": tuple(offsets)}
     return scene.assign_attrs(attrs)
+
+
+def stated_nodata(array: xr.DataArray) -> float | None:
+    """Number of missing pixels that an array states; integers may state it in their encoding."""
+    encoded = array.rio.encoded_nodata
+    if encoded is not None and array.dtype.kind in "iu":
+        return float(encoded)
+    stated: float | None = array.rio.nodata
+    return stated
 
 
 def with_nodata(scene: xr.DataArray, nodata: float) -> xr.DataArray:

@@ -19,7 +19,7 @@ from seg4eo_xr.scenes.bands import (
     with_names,
     with_nodata,
 )
-from seg4eo_xr.scenes.forms import scene_of_array
+from seg4eo_xr.scenes.forms import only_cube, scene_of_array
 from seg4eo_xr.scenes.grid import place, require_same_grid, spatial_names
 from seg4eo_xr.scenes.naming import date_of_name
 from seg4eo_xr.scenes.open import SceneOptions, SceneSource, is_zarr, open_scene
@@ -242,6 +242,8 @@ def _whole_cube(
                 "Zarr store"
             )
         source, blocks = read_zarr(source, what)
+    if isinstance(source, xr.Dataset):
+        source = _only_series(source, what)
     if isinstance(source, xr.DataArray):
         cube = cube_of_array(source, what)
     else:
@@ -253,6 +255,12 @@ def _whole_cube(
     if options.bands is not None:
         cube = select_bands(cube, options.bands)
     return _chunked(cube, blocks, options)
+
+
+def _only_series(dataset: xr.Dataset, what: str) -> xr.DataArray | xr.Dataset:
+    """The variable ``(time, band, y, x)`` of a dataset; without one, all of its planes."""
+    cube = only_cube(dataset, what, dims=4)
+    return dataset if cube is None else cube
 
 
 def _chunked(

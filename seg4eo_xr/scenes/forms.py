@@ -10,6 +10,7 @@ from seg4eo_xr.scenes.bands import (
     band_scaling,
     nodata_text,
     stack_bands,
+    stated_nodata,
     with_band_attrs,
     with_nodata,
 )
@@ -18,6 +19,7 @@ from seg4eo_xr.scenes.grid import (
     grid_transform,
     place,
     require_crs,
+    require_one_date,
     require_real_dtype,
 )
 
@@ -47,7 +49,7 @@ def scene_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
     crs, transform = array.rio.crs, grid_transform(array, what)
     array = array.assign_coords(band=_names_of_source(array))
     scales, offsets = band_scaling(array)
-    nodata = array.rio.nodata
+    nodata = stated_nodata(array)
     kept = {key: value for key, value in array.attrs.items() if key not in _OWN_ATTRS}
     numbers = array.variable.data
     # torch knows no other order of bytes than the machine's.
@@ -61,12 +63,14 @@ def scene_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
 def _names_of_source(array: xr.DataArray) -> list[str]:
     """Names that the source gives its bands, or ``band_1`` and so on."""
     count = array.sizes["band"]
-    numbers = list(range(1, count + 1))
+    numbers = [str(number) for number in range(1, count + 1)]
     if "band" in array.coords:
         given = array["band"].values
-        if given.dtype.kind in "UOT":
+        if given.dtype.kind not in "iuf":
             return [str(name) for name in given]
-        numbers = given.astype(np.int64).tolist()
+        # one number for all is that of files of one band, put together
+        if count == 1 or len(set(given.tolist())) > 1:
+            numbers = _number_texts(given)
     described = array.attrs.get("long_name")
     described = [described] if isinstance(described, str) else list(described or ())
     found = [name or f"band_{number}" for name, number in zip(described, numbers, strict=False)]
@@ -75,8 +79,22 @@ def _names_of_source(array: xr.DataArray) -> list[str]:
     return [f"band_{number}" for number in numbers]
 
 
+def _number_texts(numbers: np.ndarray) -> list[str]:
+    """Whole numbers, or all digits where bands such as 442.3 and 442.9 nm would be one."""
+    whole = [str(int(number)) for number in numbers]
+    if len(set(whole)) == len(whole):
+        return whole
+    return [np.format_float_positional(number, trim="-") for number in numbers]
+
+
 def scene_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
-    """Bring a dataset of one 2-D variable a band into the form of a scene."""
+    """Bring a dataset of one variable ``(band, y, x)``, or a 2-D one per band, into that form."""
+    require_one_date(dataset, what)
+    if "time" in dataset.dims:
+        dataset = dataset.squeeze("time", drop=True)
+    cube = only_cube(dataset, what)
+    if cube is not None:
+        return scene_of_array(_with_crs_of(dataset, cube), f"variable {cube.name!r} of {what}")
     planes = {str(name): array for name, array in dataset.data_vars.items() if array.ndim == 2}
     if not planes:
         raise ValueError(
@@ -91,6 +109,18 @@ def scene_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
     if len(set(found.values())) > 1:
         raise ValueError(f"the bands of {what} mark missing data differently: {found}")
     return stack_bands(scenes, list(planes))
+
+
+def only_cube(dataset: xr.Dataset, what: str, dims: int = 3) -> xr.DataArray | None:
+    """The one variable of so many dimensions, or more; None where there is none."""
+    cubes = [str(name) for name, variable in dataset.data_vars.items() if variable.ndim >= dims]
+    if len(cubes) > 1:
+        raise ValueError(
+            f"{what} holds several variables of three dimensions, {cubes}; pass one of them, as "
+            "dataset['NAME'] (of a Zarr store after xarray.open_zarr), or give the command line a "
+            "store of that one alone, as store[['NAME']].to_zarr(...) writes it"
+        )
+    return dataset[cubes[0]] if cubes else None
 
 
 def _with_crs_of(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray:

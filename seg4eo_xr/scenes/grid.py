@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import xarray as xr
 from affine import Affine
 from rasterio.windows import Window
 
+from seg4eo_xr.notices import Seg4EOWarning, warn
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
 _DIMS = ("band", "y", "x")
 _SPATIAL_NAMES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
@@ -45,12 +49,31 @@ def require_same_grid(
 def grid_difference(a: xr.DataArray, b: xr.DataArray) -> str:
     """In what two rasters' grids differ; empty where they are one."""
     shapes = [tuple(array.shape[-2:]) for array in (a, b)]
-    if a.rio.crs != b.rio.crs:
+    if not same_crs(a.rio.crs, b.rio.crs):
         return "different CRSs"
     if shapes[0] != shapes[1]:
         return "different shapes"
-    same = _corners_agree(a.rio.transform(), b.rio.transform(), shapes[0])
+    same = corners_agree(a.rio.transform(), b.rio.transform(), shapes[0])
     return "" if same else "different transforms"
+
+
+def same_crs(one: Any, other: Any) -> bool:
+    """Whether two CRSs of rasterio, or None, give a place the same coordinates x and y.
+
+    A compound CRS is the same as its horizontal part. The order of axes plays no part, since x
+    always goes first here.
+    """
+    if one is None or other is None:
+        return one is other
+    return bool(one == other) or _same_horizontally(one.to_wkt(), other.to_wkt())
+
+
+@lru_cache(maxsize=256)
+def _same_horizontally(one: str, other: str) -> bool:
+    import pyproj
+
+    flat = [pyproj.CRS.from_wkt(wkt).to_2d() for wkt in (one, other)]
+    return flat[0].equals(flat[1], ignore_axis_order=True)
 
 
 def cut_to(raster: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
@@ -92,8 +115,8 @@ def _overlap(a: xr.DataArray, b: xr.DataArray) -> bool:
     )
 
 
-def _corners_agree(one: Affine, other: Affine, shape: tuple[int, ...]) -> bool:
-    """Whether two north-up grids differ by less than the tolerance at both ends of both axes."""
+def corners_agree(one: Affine, other: Affine, shape: tuple[int, ...]) -> bool:
+    """Whether two north-up grids of a shape differ by at most a hundredth of a pixel."""
     height, width = shape
     gaps = [
         (one.c - other.c) / one.a,
@@ -169,14 +192,9 @@ def place(data: Any, crs: Any, transform: Affine) -> xr.DataArray:
 
 def as_band_y_x(array: xr.DataArray, what: str) -> xr.DataArray:
     """Rename and transpose the dimensions to ``band``, ``y``, ``x``; a plane gets a band."""
-    if array.sizes.get("time") == 1:
-        array = array.squeeze("time", drop=True)
+    require_one_date(array, what)
     if "time" in array.dims:
-        raise ValueError(
-            f"{what} is a time series of {array.sizes['time']} dates, but one scene is wanted; "
-            "take one date with cube.isel(time=0), all dates apart with scenes_of(cube), or one "
-            "image of them with composite(cube)"
-        )
+        array = array.squeeze("time", drop=True)
     known = {*_DIMS, *_SPATIAL_NAMES}
     lengthless = [
         d for d in array.dims if d not in known and array.sizes[d] == 1 and array.ndim > 3
@@ -192,6 +210,23 @@ def as_band_y_x(array: xr.DataArray, what: str) -> xr.DataArray:
     return array.transpose(*_DIMS)
 
 
+def require_one_date(data: xr.DataArray | xr.Dataset, what: str) -> None:
+    """Raise ValueError where data have several dates."""
+    if data.sizes.get("time", 1) != 1:
+        raise ValueError(
+            f"{what} is a time series of {data.sizes['time']} dates, but one scene is wanted; "
+            "take one date with cube.isel(time=0), all dates apart with scenes_of(cube), or one "
+            "image of them with composite(cube)"
+        )
+
+
+def plane_dims(array: xr.DataArray) -> tuple[Hashable, Hashable]:
+    """Names of an array's dimensions of rows and columns; the last two where no name says so."""
+    named = {_SPATIAL_NAMES.get(str(dim), dim): dim for dim in array.dims}
+    rows, columns = array.dims[-2:]
+    return (named["y"], named["x"]) if {"y", "x"} <= set(named) else (rows, columns)
+
+
 def spatial_names(array: xr.DataArray) -> xr.DataArray:
     """Name the dimensions ``time``, ``band``, ``y`` and ``x``; a plane gets a band."""
     array = array.rename(
@@ -205,25 +240,69 @@ def spatial_names(array: xr.DataArray) -> xr.DataArray:
 
 
 def grid_transform(array: xr.DataArray, what: str) -> Affine:
-    """Transform of an array's pixels, as its CRS variable says or else as its coordinates say."""
+    """North-up transform of an array's pixels.
+
+    It is the stated one where the coordinates agree, and else that of the coordinates, which follow
+    any selection. Coordinates of corners, as stackstac gives them, are recognised by the attribute
+    ``transform``.
+    """
+    shape = array.shape[-2:]
     stated = _stated_transform(array) or Affine.identity()
     found = [_step(array[dim].values, dim, what) for dim in ("x", "y") if dim in array.coords]
     if len(found) < 2:
-        require_north_up_grid(stated, what)
-        return stated
+        return north_up(stated, shape, what)
     (x, dx), (y, dy) = found
     # a single row or column has no step of its own
     dx, dy = dx or stated.a, dy or stated.e
-    measured = Affine(dx, 0.0, x - dx / 2, 0.0, dy, y - dy / 2)
-    require_north_up_grid(measured, what)
-    # the stated numbers are the exact ones, unless the array was cropped or thinned since
-    return stated if _corners_agree(stated, measured, array.shape[-2:]) else measured
+    measured = north_up(Affine(dx, 0.0, x - dx / 2, 0.0, dy, y - dy / 2), shape, what)
+    if corners_agree(stated, measured, shape):  # the stated numbers are the exact ones
+        return Affine(stated.a, 0.0, stated.c, 0.0, stated.e, stated.f)
+    return _of_corners(array, measured, what)
 
 
 def _stated_transform(array: xr.DataArray) -> Affine | None:
     mapping = array.coords.get(array.rio.grid_mapping)
     numbers = None if mapping is None else mapping.attrs.get("GeoTransform")
-    return None if numbers is None else Affine.from_gdal(*map(float, str(numbers).split()))
+    if numbers is not None:
+        return Affine.from_gdal(*map(float, str(numbers).split()))
+    return _transform_in_attrs(array)
+
+
+def _transform_in_attrs(array: xr.DataArray) -> Affine | None:
+    """The attribute ``transform``, six or nine numbers in the order of `affine.Affine`."""
+    with suppress(KeyError, TypeError, ValueError):
+        return Affine(*[float(number) for number in array.attrs["transform"]][:6])
+    return None
+
+
+def _of_corners(array: xr.DataArray, measured: Affine, what: str) -> Affine:
+    """Transform of coordinates that may be those of upper left corners, not of centres.
+
+    They are where they lie half a pixel from the centres of a stated grid of the same pixels. The
+    attribute ``transform`` goes with coordinates of either kind, so it counts. A CRS variable goes
+    with centres, and stays as it is where an array is moved, so there the coordinates count.
+    """
+    in_attrs = _transform_in_attrs(array)
+    stated = in_attrs or _stated_transform(array)
+    if stated is None or not stated.determinant:
+        return measured
+    moved = measured @ Affine.translation(0.5, 0.5)
+    column, row = (round(number) for number in ~stated @ (moved.c, moved.f))
+    corners = stated @ Affine.translation(column, row)
+    if not corners_agree(corners, moved, array.shape[-2:]):
+        return measured
+    taken = "the coordinates are taken for centres"
+    if in_attrs:
+        taken = "the coordinates are taken for the upper left corners of pixels"
+    warn(
+        f"the coordinates of {what} and its transform {tuple(stated)[:6]} differ by half a pixel; "
+        f"{taken}. Where that is wrong, remove the transform (array.attrs.pop('transform'), or "
+        "array.drop_vars('spatial_ref') and rio.write_crs again) or move the coordinates to the "
+        "centres of pixels (with stackstac, xy_coords='center')",
+        Seg4EOWarning,
+        stacklevel=4,
+    )
+    return corners if in_attrs else measured
 
 
 def _step(centres: np.ndarray, dim: str, what: str) -> tuple[float, float]:
@@ -255,14 +334,33 @@ def require_crs(raster: xr.DataArray, what: str) -> None:
         raise ValueError(missing_crs(what))
 
 
-def require_north_up_grid(transform: Any, what: str, path: str = "FILE") -> None:
-    """Raise ValueError where a transform is missing, rotated or mirrored."""
+def north_up(transform: Affine, shape: tuple[int, ...], what: str, path: str = "FILE") -> Affine:
+    """Transform without a shear that moves no corner by a hundredth of a pixel.
+
+    Parameters
+    ----------
+    transform
+        From pixels to CRS units.
+    shape
+        Height and width in pixels.
+    what, path
+        What error messages call the raster, and its file.
+
+    Raises
+    ------
+    ValueError
+        If the transform is missing, rotated or mirrored.
+    """
     if transform.is_identity:
         raise ValueError(
             f"{what} has a CRS but no geotransform; set it with scene.rio.write_transform(...), or "
             f"in the file with `gdal_edit.py -a_ullr WEST NORTH EAST SOUTH {path}`"
         )
-    if transform.b or transform.d:
+    height, width = shape
+    shear = abs(transform.b) * height, abs(transform.d) * width
+    if shear[0] > _PIXEL_TOLERANCE * abs(transform.a) or (
+        shear[1] > _PIXEL_TOLERANCE * abs(transform.e)
+    ):
         raise ValueError(
             f"{what} has a rotated geotransform {tuple(transform)[:6]}; warp it to a north-up grid "
             f"with `gdalwarp {path} north_up.tif`"
@@ -273,6 +371,7 @@ def require_north_up_grid(transform: Any, what: str, path: str = "FILE") -> None
             "from north to south and columns from west to east; flip it with "
             f"scene.isel(y=slice(None, None, -1)), or with `gdalwarp {path} north_up.tif`"
         )
+    return Affine(transform.a, 0.0, transform.c, 0.0, transform.e, transform.f)
 
 
 def require_real_dtype(dtypes: Sequence[str], what: str) -> None:

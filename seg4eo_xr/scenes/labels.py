@@ -13,6 +13,7 @@ import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 
 from seg4eo_xr.options import changed
+from seg4eo_xr.scenes.bands import stated_nodata
 from seg4eo_xr.scenes.borders import ignore_borders
 from seg4eo_xr.scenes.burning import burn
 from seg4eo_xr.scenes.class_files import named_classes, read_classes
@@ -169,7 +170,7 @@ def _from_raster(
     stated = [options.ignore, *(() if table is None else table.codes)]
     byte = _fits_byte(plane.dtype) and 0 <= min(stated) <= max(stated) <= 255
     rules = _Rules(
-        nodata=plane.rio.nodata,
+        nodata=stated_nodata(plane),
         ignore=options.ignore,
         unlabelled=tuple(sorted(options.no_label - {options.ignore})),
         known=None if classes is None or table is None else table.codes,

@@ -14,6 +14,7 @@ from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
+    require_distinct,
     select_bands,
     with_band_attrs,
     with_names,
@@ -104,6 +105,7 @@ def open_scene(
         )
     if chosen.band_names is not None:
         scene = with_names(scene, chosen.band_names)
+    require_distinct(band_names_of(scene))
     if chosen.bands is not None:
         scene = select_bands(scene, chosen.bands)
     if not (chosen.scale is None and chosen.offset is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from math import sqrt
 from pathlib import Path
@@ -24,7 +25,7 @@ from seg4eo_xr.scenes.file_layout import (
     notices_of,
     read_window,
 )
-from seg4eo_xr.scenes.grid import missing_crs, require_north_up_grid, require_real_dtype
+from seg4eo_xr.scenes.grid import missing_crs, north_up, require_real_dtype
 from seg4eo_xr.scenes.missing import SceneWarning
 
 if TYPE_CHECKING:
@@ -41,11 +42,62 @@ _CHUNK_BYTES = 6e6
 # Of a file without tiles each chunk has whole rows, of which all work beside each other cuts its
 # part: with few rows a chunk, those are many cuts.
 _WHOLE_ROWS_BYTES = 32e6
+_URL = re.compile(r"[A-Za-z][\w+.-]*://")
+_SUBDATASET = re.compile(r"[A-Za-z]\w+:")  # two characters at least: C: is a drive
+_SHOWN = 12  # subdatasets in a message
 
 
 def is_remote(source: str | Path) -> bool:
     """Tell whether `source` is a URL or a path of GDAL's virtual file systems."""
-    return "://" in str(source) or str(source).startswith("/vsi")
+    return bool(_URL.match(str(source))) or str(source).startswith("/vsi")
+
+
+def file_of_subdataset(source: str | Path) -> str | None:
+    """File in GDAL's name of a subdataset; None for all other paths and addresses.
+
+    Examples
+    --------
+    >>> file_of_subdataset("netcdf:reflectance.nc:nir"), file_of_subdataset('HDF5:"a.h5"://x')
+    ('reflectance.nc', 'a.h5')
+    >>> file_of_subdataset("scene.tif") is None
+    True
+    """
+    text = str(source)
+    if not _SUBDATASET.match(text) or _URL.match(text) or Path(text).exists():
+        return None
+    parts = re.findall(r'"([^"]+)"', text) or text.split(":")[1:]
+    parts = [part for part in parts if "." in part or "/" in part] or parts
+    return next((part for part in parts if is_remote(part) or Path(part).exists()), parts[0])
+
+
+def local_file(source: str | Path) -> Path | None:
+    """The file on this machine that a path or the name of a subdataset leads to, if any."""
+    file = file_of_subdataset(source) or source
+    return None if is_remote(file) else Path(file)
+
+
+def absolute_name(source: str | Path) -> str:
+    """A path or name of a subdataset that a worker understands in any folder."""
+    file = local_file(source)
+    if file is None:
+        return str(source)
+    return str(source).replace(str(file), str(file.absolute()), 1)
+
+
+def name_of(source: str | Path) -> str:
+    """Name of what a file or subdataset holds, for its bands: a file's name without the suffix.
+
+    Examples
+    --------
+    >>> name_of("data/B04.tif"), name_of("netcdf:reflectance.nc:nir"), name_of("GTIFF_DIR:2:a.tif")
+    ('B04', 'nir', 'a_2')
+    """
+    file = file_of_subdataset(source)
+    if file is None:
+        return Path(source).stem
+    before, after = str(source).replace('"', "").split(file, 1)
+    words: list[str] = re.findall(r"\w+", after) or [f"{Path(file).stem}_{before.split(':')[-2]}"]
+    return words[-1]
 
 
 def is_raster(source: str | Path) -> bool:
@@ -61,7 +113,8 @@ def is_raster(source: str | Path) -> bool:
 
 def require_local_path(source: str | Path, what: str) -> None:
     """Raise FileNotFoundError where `source` is a local path that does not exist."""
-    if not is_remote(source) and not Path(source).exists():
+    file = local_file(source)
+    if file is not None and not file.exists():
         raise FileNotFoundError(
             f"{what} {str(source)!r} does not exist; check the path "
             f"(relative paths start at {Path.cwd()})"
@@ -76,7 +129,7 @@ def read_raster(
     Parameters
     ----------
     path
-        Path or URL.
+        Path, URL, or GDAL's name of a subdataset, such as ``netcdf:reflectance.nc:nir``.
     chunks
         Side of a dask chunk in pixels, or sides by dimension; ``auto`` takes whole file blocks of
         about 6 MB and at most 2048 pixels, or 32 MB of a file without tiles; None the same.
@@ -99,7 +152,7 @@ def read_raster(
     OSError
         If it cannot be opened or is cut short; and when a block is read that cannot be decoded.
     ValueError
-        If it holds several subdatasets, complex numbers or a rotated grid, or lies nowhere.
+        If it holds several rasters, complex numbers or a rotated grid, or lies nowhere.
     """
     require_local_path(path, what)
     rules = ReadRules(keep_alpha=keep_alpha, codes=True)
@@ -161,9 +214,9 @@ def _lazy(path: str | Path, chunks: Chunks, layout: FileLayout, what: str) -> xr
     except (RasterioIOError, OverflowError, ValueError) as error:
         raise OSError(f"cannot open {what} {str(path)!r}: {error}") from error
     opened = opened.drop_attrs(deep=False).assign_attrs(layout.attrs_of(opened.attrs))
-    sizes = {str(name): size for name, size in opened.sizes.items()}
+    sizes = dict(zip(("band", "y", "x"), opened.shape, strict=True))
     sides = chunk_sides(sizes, layout.blocks, layout.dtype.itemsize, chunks)
-    place = str(path) if is_remote(path) else str(Path(path).absolute())
+    place = absolute_name(path)
     lazy = da.from_array(
         _Reader(place, opened.shape, layout),
         chunks=(sizes["band"], sides["y"], sides["x"]),
@@ -183,6 +236,7 @@ def _opened(path: str | Path, layout: FileLayout) -> xr.DataArray:
             path,
             masked=False,
             mask_and_scale=False,
+            decode_times=False,  # dates are not looked at here
             lock=False,
             cache=False,
             band_as_variable=layout.mixed,
@@ -197,6 +251,8 @@ def _opened(path: str | Path, layout: FileLayout) -> xr.DataArray:
             if any(name in plane.attrs for plane in planes)
         }
     assert isinstance(opened, xr.DataArray)  # subdatasets are refused before
+    if opened.dims[0] == "time":  # of a netCDF file; its dates are no bands
+        return opened
     named: xr.DataArray = opened.rename({opened.dims[0]: "band"})
     if layout.palette is not None:
         return named.isel(band=[0] * layout.count).assign_coords(band=range(1, layout.count + 1))
@@ -303,15 +359,42 @@ def _layout(path: str | Path, what: str, rules: ReadRules) -> FileLayout:
 
 def _require_usable(file: DatasetReader, path: str | Path, what: str) -> None:
     """Refuse a file without bands or place, with a rotated grid or complex numbers."""
-    if file.count == 0:
-        raise ValueError(
-            f"{what} {str(path)!r} holds no raster band of its own; its subdatasets "
-            f"are {file.subdatasets or 'none'}: open one of them"
-        )
+    what = f"{what} {str(path)!r}"
+    if file.count == 0 or file.subdatasets:
+        raise ValueError(_several_rasters(file, what))
+    if file.crs is None or file.transform.is_identity:
+        _refuse_points(file, what, str(path))
     if file.crs is None:
-        raise ValueError(missing_crs(f"{what} {str(path)!r}", str(path)))
-    require_north_up_grid(file.transform, f"{what} {str(path)!r}", str(path))
-    require_real_dtype(file.dtypes, f"{what} {str(path)!r}")
+        raise ValueError(missing_crs(what, str(path)))
+    north_up(file.transform, file.shape, what, str(path))
+    require_real_dtype(file.dtypes, what)
+
+
+def _several_rasters(file: DatasetReader, what: str) -> str:
+    """Text of the error for files that hold several rasters, or none."""
+    names = file.subdatasets
+    if not names:
+        return f"{what} holds no raster band"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"{what} holds {len(names)} rasters, {', '.join(map(repr, names[:_SHOWN]))}{more}; give "
+        "one of these names in place of the file's, or several as a list, whose bands become one "
+        "scene"
+    )
+
+
+def _refuse_points(file: DatasetReader, what: str, path: str) -> None:
+    """Raise ValueError where control points or a sensor model say where a raster lies."""
+    if file.gcps[0]:
+        has, option = f"{len(file.gcps[0])} ground control points", "-tps"
+    elif file.rpcs:
+        has, option = "rational polynomial coefficients (RPCs)", "-rpc"
+    else:
+        return
+    raise ValueError(
+        f"{what} has {has}, but no grid in a CRS; warp it onto one with "
+        f"`gdalwarp {option} -t_srs EPSG:... {path} warped.tif`"
+    )
 
 
 def remote_remedy(address: str) -> str:
@@ -327,7 +410,9 @@ def remote_remedy(address: str) -> str:
 
 def _require_complete(path: str | Path, what: str) -> None:
     """Refuse a TIFF whose tiles reach past the end of the file: GDAL opens such a file gladly."""
-    if is_remote(path) or Path(path).suffix.lower() not in (".tif", ".tiff"):
+    if is_remote(path) or file_of_subdataset(path):
+        return
+    if Path(path).suffix.lower() not in (".tif", ".tiff"):
         return
     import tifffile
 
@@ -356,7 +441,8 @@ def _name_of_chunks(path: str, sides: dict[str, int], layout: FileLayout) -> str
 
 def _version(path: str | Path) -> tuple[int, int] | None:
     """Size and time of a local file, which name its chunks in dask graphs."""
-    if is_remote(path):
+    file = local_file(path)
+    if file is None:
         return None
-    status = Path(path).stat()
+    status = file.stat()
     return status.st_size, status.st_mtime_ns

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xarray as xr
+import zarr
 
 from seg4eo_xr.scenes.bands import band_names_of, nodata_text, stack_bands, with_nodata
 from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
-from seg4eo_xr.scenes.grid import grid_difference, require_same_grid
-from seg4eo_xr.scenes.rasters import chunk_sides, is_remote, read_scene, require_local_path
+from seg4eo_xr.scenes.grid import grid_difference, plane_dims, require_same_grid, same_crs
+from seg4eo_xr.scenes.rasters import (
+    chunk_sides,
+    is_remote,
+    name_of,
+    read_scene,
+    require_local_path,
+)
 from seg4eo_xr.scenes.resampling import Grid, resample
 
 if TYPE_CHECKING:
@@ -25,13 +32,17 @@ _RESAMPLE = (
     "pixel size in CRS units) or like=scene"
 )
 
+_SHOWN = 12  # groups in a message
+
 
 def is_zarr(source: str | Path) -> bool:
     """Tell whether a path or URL leads to a Zarr store."""
     if str(source).rstrip("/").endswith(".zarr"):
         return True
+    if is_remote(source):  # a group within a store
+        return ".zarr/" in str(source) and not Path(str(source).partition("?")[0]).suffix
     markers = ("zarr.json", ".zgroup", ".zmetadata")
-    return not is_remote(source) and any((Path(source) / name).exists() for name in markers)
+    return any((Path(source) / name).exists() for name in markers)
 
 
 def scene_of_file(path: str | Path, options: SceneOptions) -> xr.DataArray:
@@ -81,7 +92,7 @@ def _in_chunks_of(
     for axis, dim in enumerate(("x", "y")):
         factor = Grid.of(scene).pixel[axis] / Grid.of(finest).pixel[axis]
         sides[dim] = min(scene.sizes[dim], max(1, int(finest.chunksizes[dim][0] / factor)))
-    if scene.rio.crs != finest.rio.crs or factor <= 1:
+    if not same_crs(scene.rio.crs, finest.rio.crs) or factor <= 1:
         return scene
     return scene_of_file(path, replace(options, chunks=sides))
 
@@ -117,7 +128,7 @@ def _onto(
 def _finest(scenes: Sequence[xr.DataArray]) -> xr.DataArray:
     """The scene with the smallest pixels."""
     for scene in scenes[1:]:
-        if scene.rio.crs != scenes[0].rio.crs:
+        if not same_crs(scene.rio.crs, scenes[0].rio.crs):
             raise ValueError(
                 f"{scenes[0].name!r} and {scene.name!r} have different CRSs, so that their pixels "
                 "do not compare; name the grid to take with like=scene"
@@ -141,7 +152,7 @@ def _names_of_files(paths: Sequence[str | Path], scenes: Sequence[xr.DataArray])
     if len(set(names)) == len(names) and not any(name.startswith("band_") for name in names):
         return names
     return [
-        Path(path).stem if scene.sizes["band"] == 1 else f"{Path(path).stem}_{index + 1}"
+        name_of(path) if scene.sizes["band"] == 1 else f"{name_of(path)}_{index + 1}"
         for path, scene in zip(paths, scenes, strict=True)
         for index in range(scene.sizes["band"])
     ]
@@ -151,28 +162,53 @@ def scene_of_zarr(path: str | Path, chunks: Chunks) -> xr.DataArray:
     """Open a Zarr store in whole stored chunks."""
     what = f"scene {str(path)!r}"
     opened, blocks = read_zarr(path, what)
-    if isinstance(opened, xr.DataArray):
-        scene = scene_of_array(opened, what)
-    else:
-        scene = scene_of_dataset(opened, what)
+    scene = scene_of_dataset(opened, what)
     sizes = {str(name): size for name, size in scene.sizes.items()}
     return scene.chunk({"band": -1, **chunk_sides(sizes, blocks, scene.dtype.itemsize, chunks)})
 
 
-def read_zarr(path: str | Path, what: str) -> tuple[xr.DataArray | xr.Dataset, tuple[int, int]]:
-    """Open a store's one array of bands, or all its planes, and tell the stored chunks' sides."""
+def read_zarr(path: str | Path, what: str) -> tuple[xr.Dataset, tuple[int, int]]:
+    """Open a store, and measure the height and width of its chunks.
+
+    Variables of a store without consolidated metadata come in the order of their names: a file
+    system lists them in any.
+    """
     require_local_path(path, "scene")
     try:
-        store = xr.open_zarr(str(path), chunks={}, mask_and_scale=False, decode_coords="all")
+        group = zarr.open_group(str(path), mode="r")
+        consolidated = group.metadata.consolidated_metadata is not None
+        store = xr.open_zarr(
+            str(path),
+            chunks={},
+            mask_and_scale=False,
+            decode_coords="all",
+            consolidated=consolidated,
+        )
     except (OSError, ValueError, KeyError) as error:
         raise OSError(f"cannot open {what} as a Zarr store: {error}") from error
-    cubes = [str(name) for name, variable in store.data_vars.items() if variable.ndim >= 3]
-    if len(cubes) > 1:
-        raise ValueError(
-            f"{what} holds several variables of three dimensions, {cubes}; open the store with "
-            "xarray.open_zarr and pass one of them, or give the command line a store of that one "
-            "alone, as store[['NAME']].to_zarr(...) writes it"
-        )
-    stored = store[cubes[0] if cubes else next(iter(store.data_vars))].encoding
-    height, width = (stored.get("shards") or stored.get("chunks") or (1, 1))[-2:]
-    return store[cubes[0]] if cubes else store, (height, width)
+    if not consolidated:
+        store = store[sorted(map(str, store.data_vars), key=str.casefold)]
+    rasters = [array for array in store.data_vars.values() if array.ndim > 1]
+    if not rasters:
+        raise ValueError(_no_raster(group, str(path).rstrip("/"), what))
+    largest = max(rasters, key=lambda array: array.ndim)
+    stored = largest.encoding.get("shards") or largest.encoding.get("chunks")
+    sides = dict(zip(largest.dims, stored or (1,) * largest.ndim, strict=True))
+    height, width = (sides[dim] for dim in plane_dims(largest))
+    return store, (height, width)
+
+
+def _no_raster(group: zarr.Group, path: str, what: str) -> str:
+    """Text of the error for a store whose root holds no raster: its groups may."""
+    found = sorted(
+        {
+            name.rpartition("/")[0]
+            for name, member in group.members(max_depth=None)
+            if isinstance(member, zarr.Array) and member.ndim > 1
+        }
+    )
+    if not found:
+        return f"{what} holds no array of two dimensions or more"
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    names = ", ".join(repr(f"{path}/{name}") for name in found[:_SHOWN])
+    return f"{what} holds groups of arrays; open one of them by its path: {names}{more}"

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rioxarray
+import xarray as xr
+from rasterio.transform import from_origin
+
+from seg4eo_xr.scenes.cubes import open_cube
+from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.open import open_scene
+from seg4eo_xr.testing import synthetic_sentinel2
+
+DAY = np.array(["2021-06-03"], "M8[ns]")
+
+
+@pytest.fixture
+def scene():
+    scene = synthetic_sentinel2((24, 32), seed=1, nodata_wedge=False)[0]
+    return open_scene(scene, bands=["B02", "B8A"])
+
+
+@pytest.fixture
+def path(scene, tmp_path):
+    scene.rio.to_raster(tmp_path / "scene.tif")
+    return tmp_path / "scene.tif"
+
+
+class TestBandNames:
+    @pytest.mark.parametrize(
+        ("given", "names"),
+        [
+            ([442.3, 442.9], ["band_442.3", "band_442.9"]),
+            ([0.4423, 0.56], ["band_0.4423", "band_0.56"]),
+            (np.array([442.3, 442.9], "f4"), ["band_442.3", "band_442.9"]),
+            ([442.3, 560.1], ["band_442", "band_560"]),
+            ([1, 1], ["band_1", "band_2"]),  # files of one band, put together
+            (np.array(["nir", "red"], object), ["nir", "red"]),
+        ],
+    )
+    def test_differ_from_each_other(self, scene, given, names):
+        numbered = scene.drop_attrs(deep=False).assign_coords(band=given)
+        assert open_scene(numbered).band.values.tolist() == names
+
+    def test_that_do_not_are_refused_unless_others_are_given(self, scene):
+        alike = scene.assign_coords(band=["nir", "nir"])
+        with pytest.raises(ValueError, match=r"differ.*'nir', 'nir'.*--band_names"):
+            open_scene(alike)
+        assert open_scene(alike, band_names=["a", "b"]).band.values.tolist() == ["a", "b"]
+
+
+class TestDatasets:
+    def test_of_rasterio(self, scene, path):
+        decoded = xr.open_dataset(path, engine="rasterio")
+        opened = open_scene(decoded)
+        assert opened.shape == scene.shape
+        assert opened.dtype == np.float32
+        stored = xr.open_dataset(path, engine="rasterio", mask_and_scale=False)
+        assert np.array_equal(open_scene(stored), scene)
+        assert open_scene(stored).rio.nodata == 0
+
+    def test_of_one_date(self, scene, path):
+        dated = xr.open_dataset(path, engine="rasterio", mask_and_scale=False)
+        assert np.array_equal(open_scene(dated.expand_dims(time=DAY)), scene)
+        planes = scene.drop_attrs(deep=False).to_dataset("band").expand_dims(time=DAY)
+        assert open_scene(planes).band.values.tolist() == ["B02", "B8A"]
+        twice = xr.concat([planes, planes], "time")
+        with pytest.raises(ValueError, match="time series of 2 dates"):
+            open_scene(twice)
+
+    def test_a_variable_of_bands_goes_before_planes(self, scene):
+        both = xr.Dataset({"clouds": scene[0].drop_vars("band"), "reflectance": scene})
+        assert open_scene(both).shape == scene.shape
+        with pytest.raises(ValueError, match=r"several.*'a', 'b'.*dataset\['NAME'\]"):
+            open_scene(xr.Dataset({"a": scene, "b": scene}))
+
+    def test_a_series_of_all_bands(self, scene):
+        series = scene.expand_dims(time=DAY).rename("reflectance").to_dataset()
+        assert np.array_equal(open_cube(series)[0], scene)
+
+
+def test_nodata_that_the_encoding_states(path, scene):
+    whole = rioxarray.open_rasterio(path, masked=True).fillna(0).astype("uint16")
+    whole.encoding["_FillValue"] = 0
+    assert open_scene(whole).rio.nodata == 0
+    codes = whole[0].copy(data=np.where(scene[0] > 700, 1, 0).astype("uint16"))
+    codes.encoding["_FillValue"] = 0
+    assert set(np.unique(open_labels(codes, like=scene))) == {1, 255}
+
+
+class TestCornersAsCoordinates:
+    def corners(self, scene):
+        plain = scene.drop_vars("spatial_ref").assign_coords(x=scene.x - 5, y=scene.y + 5)
+        plain.attrs = {"crs": "epsg:32633", "transform": scene.rio.transform()}
+        return plain
+
+    @pytest.mark.parametrize("form", [tuple, list, lambda transform: transform[:6]])
+    def test_are_told_by_the_transform(self, scene, form):
+        array = self.corners(scene)
+        array.attrs["transform"] = form(array.attrs["transform"])
+        with pytest.warns(UserWarning, match=r"half a pixel.*upper left corners"):
+            opened = open_scene(array)
+        assert opened.rio.transform() == scene.rio.transform()
+        with pytest.warns(UserWarning, match="half a pixel"):
+            crop = open_scene(array[:, 4:, 6:])
+        assert np.array_equal(crop.x, scene.x[6:])
+        assert np.array_equal(crop.y, scene.y[4:])
+
+    def test_centres_stay_centres(self, scene):
+        array = self.corners(scene).assign_coords(x=scene.x, y=scene.y)
+        assert open_scene(array).rio.transform() == scene.rio.transform()
+        moved = open_scene(array.assign_coords(x=scene.x + 3))
+        assert moved.rio.transform().c == scene.rio.transform().c + 3
+
+    def test_a_crs_variable_that_disagrees_is_reported(self, scene):
+        shifted = scene.assign_coords(x=scene.x + 5, y=scene.y + 5)
+        with pytest.warns(UserWarning, match=r"half a pixel.*centres"):
+            opened = open_scene(shifted)
+        assert opened.rio.transform().c == scene.rio.transform().c + 5
+
+    def test_in_labels(self, scene):
+        codes = self.corners((scene[0] > 700).astype("u1").drop_vars("band"))
+        with pytest.warns(UserWarning, match="upper left corners"):
+            labels = open_labels(codes, like=scene)
+        assert np.array_equal(labels, codes)
+
+
+def test_transforms_without_coordinates():
+    plain = xr.DataArray(np.ones((1, 4, 5), "u1"), dims=("band", "y", "x"))
+    plain.attrs = {"crs": "EPSG:32633", "transform": tuple(from_origin(5e5, 5e6, 10, 10))}
+    assert open_scene(plain).rio.bounds() == (5e5, 4999960, 500050, 5e6)
