@@ -56,6 +56,7 @@ _METAVARS = {
     **dict.fromkeys(("model", "encoder_weights"), "FILE"),
     **dict.fromkeys(("chunks",), "PIXELS|auto"),
     **dict.fromkeys(("resolution",), "SIZE|finest"),
+    **dict.fromkeys(("harmonize",), "SHIFT|auto"),
     **dict.fromkeys(("batch_size",), "N"),
     **dict.fromkeys(("accuracies",), "NAME SHARE"),
     **dict.fromkeys(("image_pattern", "label_pattern", "grid_pattern"), "PATTERN"),

@@ -21,6 +21,7 @@ from seg4eo_xr.scenes.bands import (
 )
 from seg4eo_xr.scenes.forms import only_cube, scene_of_array
 from seg4eo_xr.scenes.grid import place, require_same_grid, spatial_names
+from seg4eo_xr.scenes.harmonize import harmonize, of_one_convention, unmarked
 from seg4eo_xr.scenes.naming import date_of_name
 from seg4eo_xr.scenes.open import SceneOptions, SceneSource, is_zarr, open_scene
 from seg4eo_xr.scenes.rasters import chunk_sides
@@ -135,7 +136,7 @@ def stack_times(
         compat="override",
     )
     cube: xr.DataArray = stack.rename("cube")
-    return cube
+    return cube if of_one_convention(scenes, names) else unmarked(cube)
 
 
 def scenes_of(cube: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -254,6 +255,8 @@ def _whole_cube(
         cube = with_names(cube, options.band_names)
     if options.bands is not None:
         cube = select_bands(cube, options.bands)
+    if options.harmonize is not None:
+        cube = harmonize(cube, shift=None if options.harmonize == "auto" else options.harmonize)
     return _chunked(cube, blocks, options)
 
 
@@ -315,7 +318,8 @@ def _like_first(
     if band_scaling(ordered) != band_scaling(first):
         raise ValueError(
             f"{name!r} and {what!r} differ in scale or offset: {band_scaling(ordered)} and "
-            f"{band_scaling(first)}; bring Sentinel-2 to one convention with harmonize(scene)"
+            f"{band_scaling(first)}; bring Sentinel-2 to one convention with harmonize(scene) or "
+            "--harmonize auto (harmonize='auto')"
         )
     return ordered
 

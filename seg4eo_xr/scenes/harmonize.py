@@ -7,7 +7,7 @@ both conventions look alike to every check of form, and a model that sees both l
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +66,7 @@ def stored_shift(metadata: Mapping[str, Any] | str | Path) -> int | None:
     if not isinstance(metadata, Mapping):
         return _shift_of_baseline(baseline_of_name(metadata))
     tags = {str(key).lower(): value for key, value in metadata.items()}
-    applied = [value for key, value in tags.items() if key.endswith(_APPLIED)]
-    if any(str(value).lower() in ("true", "1", "yes") for value in applied):
+    if _says_applied(metadata):
         return 0
     offsets = {
         round(float(value))
@@ -92,8 +91,9 @@ def harmonize(
     """Bring a Sentinel-2 scene to the numbers of before 2022, lazily: reflectance × 10000.
 
     The offset that the scene itself states, as ``offsets`` of -0.1 at ``scales`` of 0.0001, is
-    moved into the numbers, so that physical values stay; otherwise `metadata` tell of it. Doing it
-    twice changes nothing.
+    moved into the numbers, so that physical values stay; otherwise `metadata` say it. The result is
+    marked by the attribute ``boa_offset_applied``, and a scene with this mark is not lowered again,
+    whatever `metadata` and `shift` say.
 
     Parameters
     ----------
@@ -115,7 +115,8 @@ def harmonize(
     Raises
     ------
     ValueError
-        If nothing tells the convention, or the scene holds real numbers.
+        If nothing tells the convention, `shift` contradicts the offset that the scene states, or
+        the scene holds real numbers.
 
     Examples
     --------
@@ -127,9 +128,14 @@ def harmonize(
     """
     require_scene(scene, "the array")
     scales, offsets = band_scaling(scene)
-    if shift is None and any(offsets):
-        shifts = [round(-offset / scale) for scale, offset in zip(scales, offsets, strict=True)]
-        offsets = (0.0,) * len(offsets)
+    stated = [round(-offset / scale) for scale, offset in zip(scales, offsets, strict=True)]
+    if is_harmonized(scene):
+        # Some catalogues state the offset of numbers that they have lowered already.
+        shifts = [0] * len(scales)
+    elif any(stated):
+        if shift is not None:
+            _require_stated(shift, stated)
+        shifts = stated
     else:
         shift = _told_shift(scene, metadata) if shift is None else int(shift)
         shifts = [shift if reflects(name) else 0 for name in band_names_of(scene)]
@@ -137,13 +143,76 @@ def harmonize(
         if scene.dtype.kind not in "ui":
             raise ValueError(
                 f"the scene holds {scene.dtype}, not the stored integers that have the offset; "
-                "harmonize it before any arithmetic, or pass shift=0"
+                "harmonize it before any arithmetic, or pass shift=0 (--harmonize 0)"
             )
         scene = scene.copy(data=_lowered(scene.data, scene.rio.nodata, tuple(shifts)))
-    scene = with_band_attrs(scene, scales, offsets).assign_attrs({_APPLIED: "true"})
-    if not any(offsets) and all(scale == 1 for scale in scales):
+    none = (0.0,) * len(offsets)
+    scene = with_band_attrs(scene, scales, none).assign_attrs({_APPLIED: "true"})
+    if all(scale == 1 for scale in scales):
         scene.attrs.pop("offsets", None)
     return scene
+
+
+def is_harmonized(scene: xr.DataArray) -> bool:
+    """Tell whether a scene's attributes say that Sentinel-2's offset was taken off."""
+    return _says_applied(scene.attrs)
+
+
+def _says_applied(metadata: Mapping[Any, Any]) -> bool:
+    return any(
+        str(key).lower().endswith(_APPLIED) and str(value).lower() in ("true", "1", "yes")
+        for key, value in metadata.items()
+    )
+
+
+def unmarked(scene: xr.DataArray) -> xr.DataArray:
+    """Return a scene without what says that its offset was taken off."""
+    result = scene.copy(deep=False)
+    result.attrs = {
+        key: value for key, value in scene.attrs.items() if not _says_applied({key: value})
+    }
+    return result
+
+
+def _require_stated(shift: int, stated: Sequence[int]) -> None:
+    """Raise ValueError unless `shift` is what the bands' own offsets say."""
+    if any(own not in (0, shift) for own in stated):
+        raise ValueError(
+            f"shift={shift} (--harmonize {shift}) contradicts the scene, whose offsets say that "
+            f"its numbers are raised by {max(stated, key=abs)}; omit the shift (--harmonize auto), "
+            "or correct the offsets with --offset 0 (offset=0)"
+        )
+
+
+def of_one_convention(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> bool:
+    """Tell whether all scenes that are to become one have been harmonized; warn where some need it.
+
+    Parameters
+    ----------
+    scenes
+        Scenes with the same scaling, whose attributes or file names may tell the convention.
+    names
+        What the warning calls them.
+
+    Warns
+    -----
+    OffsetWarning
+        If the numbers of some are raised and those of others are not, as their metadata say.
+    """
+    if any(any(band_scaling(scene)[1]) for scene in scenes):
+        return False
+    shifts = [_shift_of_metadata(scene, None) for scene in scenes]
+    raised = [name for name, shift in zip(names, shifts, strict=True) if shift]
+    if raised and 0 in shifts:
+        warnings.warn(
+            f"the numbers of {len(raised)} of {len(scenes)} scenes are raised by {BOA_SHIFT}, as "
+            f"their metadata say, and those of others are not: {', '.join(raised[:5])}"
+            f"{' ...' if len(raised) > 5 else ''}; bring them to one convention with --harmonize "
+            "auto (harmonize='auto')",
+            OffsetWarning,
+            stacklevel=3,
+        )
+    return all(is_harmonized(scene) for scene in scenes)
 
 
 def reflects(band: str) -> bool:
@@ -333,12 +402,10 @@ def _shift_of_baseline(baseline: float | None) -> int | None:
 
 def _told_shift(scene: xr.DataArray, metadata: Mapping[str, Any] | str | Path | None) -> int:
     """What the given metadata say, or the scene's own, or the name of its file."""
+    shift = _shift_of_metadata(scene, metadata)
+    if shift is not None:
+        return shift
     source = scene.encoding.get("source")
-    told = [metadata] if metadata is not None else [scene.attrs, *([source] if source else [])]
-    for candidate in told:
-        shift = stored_shift(candidate)
-        if shift is not None:
-            return shift
     name = metadata if isinstance(metadata, (str, Path)) else source
     date = None if name is None else date_of_name(name)
     hint = ""
@@ -351,8 +418,18 @@ def _told_shift(scene: xr.DataArray, metadata: Mapping[str, Any] | str | Path | 
     what = repr(str(name)) if name else "the scene"
     raise ValueError(
         f"nothing tells whether the numbers of {what} are raised by {BOA_SHIFT}{hint}; pass "
-        "shift=1000 or shift=0, or metadata= with the processing baseline"
+        "shift=1000 or shift=0 (--harmonize 1000, --harmonize 0), or metadata= with the processing "
+        "baseline"
     )
+
+
+def _shift_of_metadata(
+    scene: xr.DataArray, metadata: Mapping[str, Any] | str | Path | None
+) -> int | None:
+    source = scene.encoding.get("source")
+    told = [metadata] if metadata is not None else [scene.attrs, *([source] if source else [])]
+    shifts = (stored_shift(candidate) for candidate in told)
+    return next((shift for shift in shifts if shift is not None), None)
 
 
 def _lowered(data: Any, nodata: float | None, shifts: tuple[int, ...]) -> Any:

@@ -22,6 +22,7 @@ from seg4eo_xr.scenes.bands import (
 from seg4eo_xr.scenes.clipping import with_room_for_nodata
 from seg4eo_xr.scenes.contract import valid_mask
 from seg4eo_xr.scenes.grid import place
+from seg4eo_xr.scenes.harmonize import of_one_convention, unmarked
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.scenes.resampling import Grid, bounds_in, resample
 from seg4eo_xr.scenes.scene_options import SceneOptions
@@ -89,6 +90,8 @@ def open_mosaic(
     chosen = changed(options, SceneOptions, changes)
     own_grids = replace(chosen, resolution=None)
     scenes = [open_scene(source, own_grids) for source in sources]
+    names = [str(scene.encoding.get("source", n)) for n, scene in enumerate(scenes, 1)]
+    lowered = of_one_convention(scenes, names)
     scenes = [with_room_for_nodata(scene, chosen.nodata) for scene in scenes]
     scenes = [_like_first(scenes[0], scene, number) for number, scene in enumerate(scenes, 1)]
     grid = _common_grid(scenes) if like is None else Grid.of(like)
@@ -102,6 +105,8 @@ def open_mosaic(
     data = _merge_parts(parts, grid, scenes[0])
     mosaic = place(data, grid.crs, grid.transform).assign_attrs(scenes[0].attrs)
     mosaic = mosaic.assign_coords(band=scenes[0]["band"].values).rename("scene")
+    if not lowered:
+        mosaic = unmarked(mosaic)
     nodata = scenes[0].rio.nodata
     return mosaic if nodata is None else with_nodata(mosaic, nodata)
 
@@ -127,7 +132,7 @@ def _like_first(first: xr.DataArray, scene: xr.DataArray, number: int) -> xr.Dat
         raise ValueError(
             f"scene {number} of the mosaic and the first differ in scale or offset: "
             f"{band_scaling(scene)} and {band_scaling(first)}; bring Sentinel-2 to one convention "
-            "with harmonize(scene)"
+            "with --harmonize auto (harmonize='auto')"
         )
     return scene
 

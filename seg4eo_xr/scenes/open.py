@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
@@ -23,6 +23,7 @@ from seg4eo_xr.scenes.bands import (
 from seg4eo_xr.scenes.classes import require_scene
 from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
 from seg4eo_xr.scenes.grid import require_same_grid
+from seg4eo_xr.scenes.harmonize import harmonize
 from seg4eo_xr.scenes.scene_options import SceneOptions
 from seg4eo_xr.scenes.sources import (
     is_zarr,
@@ -110,6 +111,8 @@ def open_scene(
         scene = select_bands(scene, chosen.bands)
     if not (chosen.scale is None and chosen.offset is None):
         scene = _scaled(scene, chosen)
+    if chosen.harmonize is not None:
+        scene = _harmonized(scene, source, chosen.harmonize)
     if scene.chunks is not None or isinstance(chosen.chunks, (int, dict)):
         scene = scene.chunk({"band": -1, **_wanted_chunks(chosen.chunks)})
     scene = scene.rename("scene")
@@ -127,6 +130,19 @@ def _scaled(scene: xr.DataArray, options: SceneOptions) -> xr.DataArray:
     if options.offset is not None:
         offsets = (options.offset,) * len(offsets)
     return with_band_attrs(scene, scales, offsets)
+
+
+def _harmonized(
+    scene: xr.DataArray, source: SceneSource, shift: int | Literal["auto"]
+) -> xr.DataArray:
+    """Take off Sentinel-2's offset; attributes say how much, or else the name of the first file."""
+    if shift != "auto":
+        return harmonize(scene, shift=shift)
+    first = source[0] if isinstance(source, Sequence) and not isinstance(source, str) else source
+    if isinstance(first, (str, Path)):
+        scene = scene.copy(deep=False)
+        scene.encoding["source"] = str(first)
+    return harmonize(scene)
 
 
 def _tell(source: str | Path | Sequence[str | Path], scene: xr.DataArray) -> None:

@@ -43,6 +43,10 @@ class SceneOptions(OptionSet):
         says. For files whose tags were lost, as 0.0001 of reflectances × 10000.
     offset
         What is added to the scaled numbers of all bands; by default what the source says.
+    harmonize
+        Bring Sentinel-2 numbers to the convention of before 2022: ``auto`` takes off the offset
+        that the metadata or the name of the file state, a number such as 1000 just that. By default
+        numbers stay as they are; see `seg4eo_xr.harmonize`.
     """
 
     band_names: tuple[str, ...] | None = None
@@ -54,11 +58,14 @@ class SceneOptions(OptionSet):
     resampling: Resampling = "nearest"
     scale: float | None = None
     offset: float | None = None
+    harmonize: int | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         require_choice("resampling", self.resampling, get_args(Resampling))
         if self.scale == 0:
             raise ValueError("scale must not be 0, which makes all values alike")
+        if isinstance(self.harmonize, str):
+            require_choice("harmonize", self.harmonize, ("auto",))
         if isinstance(self.resolution, str):
             require_choice("resolution", self.resolution, ("finest",))
         elif self.resolution is not None and not 0 < self.resolution < float("inf"):

@@ -126,7 +126,7 @@ def open_stac(
     settings = _settings(found, chosen, like, geometry, patch_url)
     whole = _loaded(load, found, settings)
     bands = [str(name) for name in whole.data_vars]
-    kinds: dict[tuple[Scaling, int], list[pystac.Item]] = {}
+    kinds: dict[tuple[Scaling, int | None], list[pystac.Item]] = {}
     for item in found:
         kinds.setdefault(_kind(item, bands, settings["stac_cfg"]), []).append(item)
     if len(kinds) == 1:
@@ -257,8 +257,8 @@ def _why_not(items: Sequence[pystac.Item], settings: dict[str, Any], error: Exce
     )
 
 
-def _kind(item: pystac.Item, bands: Sequence[str], cfg: Any) -> tuple[Scaling, int]:
-    """Scaling of an item's bands, and by how much its numbers are to be lowered."""
+def _kind(item: pystac.Item, bands: Sequence[str], cfg: Any) -> tuple[Scaling, int | None]:
+    """Scaling of an item's bands, and by how much its numbers are raised; None if not known."""
     from odc.stac import parse_item
 
     collection = parse_item(item, cfg).collection
@@ -274,11 +274,11 @@ def _kind(item: pystac.Item, bands: Sequence[str], cfg: Any) -> tuple[Scaling, i
     scales = tuple(float(numbers.get("scale", 1)) for numbers in told)
     offsets = tuple(float(numbers.get("offset", 0)) for numbers in told)
     if not _is_sentinel2(item):
-        return (scales, offsets), 0
+        return (scales, offsets), None
     shift = stored_shift({"s2:product_uri": item.id, **item.properties})
     if shift == 0:  # some catalogues state the offset of numbers that they have lowered already
         offsets = (0.0,) * len(offsets)
-    return (scales, offsets), shift or 0
+    return (scales, offsets), shift
 
 
 def _is_sentinel2(item: pystac.Item) -> bool:
@@ -288,13 +288,12 @@ def _is_sentinel2(item: pystac.Item) -> bool:
 
 
 def _formed(
-    dataset: xr.Dataset, scaling: Scaling, shift: int, options: StacOptions
+    dataset: xr.Dataset, scaling: Scaling, shift: int | None, options: StacOptions
 ) -> xr.DataArray:
     """One time series of items that store numbers in one way."""
     cube = with_band_attrs(cube_of_dataset(dataset, "the STAC items"), *scaling)
     if options.nodata is not None:
         cube = with_nodata(cube, options.nodata)
-    if options.harmonize and shift:
+    if options.harmonize and shift is not None:
         cube = harmonize(cube, shift=None if any(scaling[1]) else shift)
-        cube.attrs.pop("boa_offset_applied", None)
     return cube.chunk({"time": 1, "band": -1})

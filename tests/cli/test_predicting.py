@@ -15,8 +15,9 @@ from toy_network import tiny_network
 from seg4eo_xr.cli import main
 from seg4eo_xr.models.checkpoint import save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model
+from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.scenes.open import select_bands
-from seg4eo_xr.testing import synthetic_sentinel2
+from seg4eo_xr.testing import synthetic_sentinel2, untrained_checkpoint
 
 
 @pytest.fixture
@@ -209,3 +210,43 @@ def test_what_cannot_be_meant_is_told(toys, capsys):
     assert "2021-06-03" in capsys.readouterr().err
     assert toys("--input", "@whole.tif", "--area", "@none.gpkg", "--output", "@map.tif") == 2
     assert "none.gpkg" in capsys.readouterr().err
+
+
+@pytest.fixture
+def raised(tmp_path):
+    """A scene of before 2022, the same one as it is stored since, its labels, and a network."""
+    scene, labels = synthetic_sentinel2((64, 96), seed=3)
+    scene.attrs = {key: scene.attrs[key] for key in ("long_name", "_FillValue")}
+    save_checkpoint(untrained_checkpoint(scene, labels), tmp_path / "network.pth")
+    scene.rio.to_raster(tmp_path / "old.tif")
+    labels.rio.to_raster(tmp_path / "labels.tif")
+    scene.where(scene == 0, scene + 1000).rio.to_raster(tmp_path / "new.tif")
+    return tmp_path
+
+
+def test_the_offset_of_sentinel_2_is_noticed_and_taken_off(raised, capsys):
+    def mapped(name: str, *more: str) -> np.ndarray:
+        words = ["--model", f"{raised}/network.pth", "--input", f"{raised}/{name}.tif", *more]
+        assert main(["predict", *words, "--output", f"{raised}/map.tif", "--overwrite"]) == 0
+        with rasterio.open(raised / "map.tif") as found:
+            return found.read(1)
+
+    expected = mapped("old")
+    assert "raised" not in capsys.readouterr().err
+    assert not np.array_equal(mapped("new"), expected)
+    told = capsys.readouterr().err
+    assert told.count("seem raised by 1000") == 1
+    assert "--harmonize 1000" in told
+    assert np.array_equal(mapped("new", "--harmonize", "1000"), expected)
+    assert "raised" not in capsys.readouterr().err
+
+
+def test_every_command_that_opens_scenes_takes_off_the_offset(raised, capsys):
+    new, more = f"{raised}/new.tif", ["--patch_size", "32", "--harmonize", "1000"]
+    extract = ["extract", "single", "--image", new, "--label", f"{raised}/labels.tif", *more]
+    assert main([*extract, "--output", f"{raised}/a.zarr"]) == 0
+    assert min(open_store(raised / "a.zarr").contract.dark) < 500
+    plan = ["plan", "--model", f"{raised}/network.pth", "--input", new, "--no_calibration"]
+    assert main([*plan, "--harmonize", "auto"]) == 2
+    assert "nothing tells" in capsys.readouterr().err
+    assert main([*plan, "--harmonize", "1000"]) == 0

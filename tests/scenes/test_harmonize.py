@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg4eo_xr.scenes.cubes import open_cube
 from seg4eo_xr.scenes.harmonize import (
     OffsetWarning,
     check_offsets,
@@ -16,6 +17,7 @@ from seg4eo_xr.scenes.harmonize import (
     probable_shift,
     stored_shift,
 )
+from seg4eo_xr.scenes.mosaics import open_mosaic
 from seg4eo_xr.scenes.open import band_scaling, open_scene
 from seg4eo_xr.scenes.statistics import scene_histogram
 from seg4eo_xr.testing import raising_scheduler, stored_blocks, synthetic_sentinel2
@@ -69,6 +71,58 @@ def test_raised_numbers_come_down_once(scene, raised, metadata):
     assert band_scaling(lazy) == band_scaling(scene)
     assert np.array_equal(harmonize(raised, metadata), scene)
     assert np.array_equal(harmonize(scene, OLD), scene)
+
+
+@pytest.mark.parametrize("how", [{"metadata": NEW}, {"shift": 1000}, {}])
+@pytest.mark.parametrize("first", [{"metadata": NEW}, {"shift": 1000}])
+def test_numbers_are_lowered_once_however_it_is_asked_for(scene, raised, first, how):
+    twice = harmonize(harmonize(raised, **first), **how)
+    assert np.array_equal(twice, scene)
+    cut = harmonize(raised, **first).isel(band=[2, 0], x=slice(5, 30))
+    assert np.array_equal(harmonize(open_scene(cut), **how), scene[[2, 0], :, 5:30])
+
+
+def test_a_shift_and_a_stated_offset_are_not_taken_off_both(scene, raised):
+    stated = raised.assign_attrs(scales=(0.0001,) * 10, offsets=(-0.1,) * 10)
+    assert np.array_equal(harmonize(stated, shift=1000), scene)
+    assert band_scaling(harmonize(stated, shift=1000))[1] == (0.0,) * 10
+    for shift in (0, 500):
+        with pytest.raises(ValueError, match=rf"shift={shift} .* raised by 1000; .*--harmonize"):
+            harmonize(stated, shift=shift)
+
+
+def test_scenes_are_harmonized_as_they_are_opened(scene, raised, tmp_path):
+    named, plain = tmp_path / f"{NEW.removesuffix('.SAFE')}.tif", tmp_path / "20220301.tif"
+    for path in (named, plain):
+        raised.rio.to_raster(path)
+    assert np.array_equal(open_scene(named, harmonize="auto"), scene)
+    assert np.array_equal(open_scene([named], harmonize="auto"), scene)
+    assert np.array_equal(open_scene(plain, harmonize=1000), scene)
+    assert np.array_equal(open_scene(plain), raised)
+    assert np.array_equal(open_mosaic([named], harmonize="auto"), scene)
+    for cube in (open_cube([named], harmonize="auto"), open_cube([plain], harmonize=1000)):
+        assert np.array_equal(cube[0], scene)
+    whole = raised.expand_dims(time=[np.datetime64("2022-03-01", "ns")])
+    assert np.array_equal(open_cube(whole, harmonize=1000)[0], scene)
+    with pytest.raises(ValueError, match=r"nothing tells .*--harmonize 1000"):
+        open_scene(plain, harmonize="auto")
+    with pytest.raises(ValueError, match="auto"):
+        open_scene(plain, harmonize="yes")
+
+
+def test_scenes_of_both_conventions_do_not_become_one_in_silence(scene, raised, tmp_path):
+    paths = [tmp_path / f"{name.removesuffix('.SAFE')}.tif" for name in (OLD, NEW)]
+    for array, path in zip((scene, raised), paths, strict=True):
+        array.rio.to_raster(path)
+    for joined in (open_mosaic, open_cube):
+        with pytest.warns(OffsetWarning, match="of 1 of 2 scenes are raised by 1000.*--harmonize"):
+            joined(paths)
+        lowered = joined(paths, harmonize="auto")
+        assert np.array_equal(harmonize(lowered, shift=1000), lowered)
+    half = [harmonize(open_scene(paths[0])), raised.assign_attrs(PROCESSING_BASELINE="04.00")]
+    with pytest.warns(OffsetWarning):
+        mosaic = open_mosaic(half)
+    assert "boa_offset_applied" not in mosaic.attrs
 
 
 def test_an_offset_that_the_scene_states_moves_into_the_numbers(scene, raised):

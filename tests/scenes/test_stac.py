@@ -11,6 +11,7 @@ from affine import Affine
 
 from seg4eo_xr.scenes.cubes import scenes_of
 from seg4eo_xr.scenes.grid import place
+from seg4eo_xr.scenes.harmonize import harmonize
 from seg4eo_xr.scenes.masks import mask_scene
 from seg4eo_xr.scenes.open import band_scaling, open_scene
 from seg4eo_xr.scenes.stac import open_stac
@@ -150,6 +151,7 @@ def test_both_conventions_of_sentinel_2_become_one(tmp_path, stated):
     cube = open_stac(items[::-1], bands=("B04", "B11"), resolution=10)
     assert band_scaling(cube) == ((0.0001,) * 2, (0.0,) * 2)
     assert cube.dtype == np.uint16
+    assert np.array_equal(harmonize(cube, shift=1000), cube)  # not again
     for scene in cube[1:]:
         assert np.array_equal(scene, cube[0])
     if stated:
