@@ -23,7 +23,7 @@ def from_words(words: list[str], kind: Any) -> Any:
     ValueError
         If the words are none of what the type accepts; the nearest is suggested.
     """
-    if type(None) in members_of(kind) and [word.lower() for word in words] == [UNSET]:
+    if _can_be_unset(kind) and [word.lower() for word in words] == [UNSET]:
         return None
     for part in members_of(kind):
         with suppress(ValueError):
@@ -39,12 +39,17 @@ def from_toml(value: Any, kind: Any) -> Any:
     ValueError
         If it is none of what the type accepts; the nearest is suggested.
     """
-    if type(None) in members_of(kind) and value == UNSET:
+    if _can_be_unset(kind) and value == UNSET:
         return None
     for part in members_of(kind):
         with suppress(ValueError):
             return _part_from_toml(value, part)
     raise ValueError(_refusal(value, value if isinstance(value, list) else [value], kind))
+
+
+def _can_be_unset(kind: Any) -> bool:
+    """Whether the word means that there is no value, and is not one of the choices itself."""
+    return type(None) in members_of(kind) and UNSET not in choices_of(kind)
 
 
 def to_toml(value: Any) -> Any:

@@ -326,3 +326,11 @@ def test_bash_completes_commands_options_and_choices(tmp_path, capsys):
 def test_other_shells_have_scripts_too(shell, capsys):
     assert main(["completion", shell]) == 0
     assert "seg4eo-xr" in capsys.readouterr().out
+
+
+def test_none_can_be_a_choice():
+    from seg4eo_xr.cli.values import from_words
+    from seg4eo_xr.models.hints import InputRule
+
+    assert from_words(["none"], InputRule | None) == "none"
+    assert from_words(["none"], int | None) is None
