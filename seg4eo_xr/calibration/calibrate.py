@@ -14,6 +14,7 @@ from seg4eo_xr.calibration.calibration import Calibration
 from seg4eo_xr.calibration.temperature import LabelledLogits, fit_temperature, score_temperature
 from seg4eo_xr.inference.network import resolve_device
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from seg4eo_xr.models.zoo import require_window
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.stream import PatchStream
 from seg4eo_xr.progress import DELAY_SECONDS
@@ -178,7 +179,7 @@ def labelled_logits(
     Raises
     ------
     ValueError
-        If the split has no labelled pixel.
+        If the split has no labelled pixel, or the network refuses patches of that size.
     """
     indices = patches.indices(split)
     total = int(patches.coordinate("class_pixels")[indices].sum())
@@ -188,12 +189,14 @@ def labelled_logits(
             "another split, or extract patches with a larger share of it"
         )
     share = most / (total * len(checkpoint.contract.classes))
+    network = checkpoint.build()
+    require_window(network, checkpoint.spec, patches.patch_size)
     logits, labels = [], []
     stream = PatchStream(patches, split, batch_size=_BATCH, shuffle=False)
     batches = tqdm(
         stream, desc=f"{split} patches", unit="batch", delay=DELAY_SECONDS, disable=not progress
     )
-    for first, answers, truth in _answers(checkpoint, batches, resolve_device(device)):
+    for first, answers, truth in _answers(checkpoint, network, batches, resolve_device(device)):
         for offset, (answer, label) in enumerate(zip(answers, truth, strict=True)):
             known = label != IGNORE_INDEX
             if share < 1:
@@ -205,10 +208,13 @@ def labelled_logits(
 
 
 def _answers(
-    checkpoint: Checkpoint, batches: Iterable[dict[str, torch.Tensor]], device: str
+    checkpoint: Checkpoint,
+    network: torch.nn.Module,
+    batches: Iterable[dict[str, torch.Tensor]],
+    device: str,
 ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.uint8]]]:
     """Yield number of the first patch, logits ``(n, class, y, x)`` and labels of each batch."""
-    network = checkpoint.build().to(device).to(memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         for number, batch in enumerate(batches):
             image = normalize(batch["image"].to(device), checkpoint.contract)

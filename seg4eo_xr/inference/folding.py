@@ -42,6 +42,8 @@ def fold_batch_norms(module: torch.nn.Module, example: torch.Tensor) -> torch.nn
     # Not in inference mode, whose tensors would be no weights like others.
     with torch.no_grad():
         expected, pairs = _watch(module, example)
+        if not pairs:
+            return module
         plain = {name: module.get_submodule(name) for pair in pairs for name in pair}
         for convolution, norm in pairs:
             _fold(module, convolution, norm)

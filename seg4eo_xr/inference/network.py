@@ -16,6 +16,7 @@ from seg4eo_xr.inference.folding import fold_batch_norms
 from seg4eo_xr.inference.heap import release_free_memory
 from seg4eo_xr.inference.precision import autocast, cast_weights
 from seg4eo_xr.inference.symmetries import average_over_symmetries
+from seg4eo_xr.models.zoo import takes_any_size, window_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -89,19 +90,20 @@ class Network:
         cls,
         checkpoint: Checkpoint,
         *,
+        window: int | None = None,
         precision: Precision = "float32",
         device: Device = "auto",
         compile: bool = False,
         tta: bool = False,
         measures: tuple[LayerName, ...] = (),
     ) -> Network:
-        """Take over the network of a checkpoint, its batch norms folded into its convolutions."""
-        example = torch.rand(
-            (1, checkpoint.spec.in_channels, _PROBE_SIDE, _PROBE_SIDE),
-            generator=torch.Generator().manual_seed(0),
-        )
+        """Take over the network of a checkpoint, its batch norms folded into its convolutions.
+
+        Raises a ValueError if it refuses windows of the side `window`, by default that of the
+        training patches.
+        """
         network = cls(
-            fold_batch_norms(checkpoint.build(), example),
+            _folded(checkpoint, window or checkpoint.patch_size),
             token=weights_token(
                 checkpoint.state_dict, repr(checkpoint.spec), checkpoint.temperature
             ),
@@ -209,6 +211,18 @@ class Network:
                 module = self.module.to(device)
                 self._placed[device] = CompiledModule(module) if self.compile else module
             return self._placed[device]
+
+
+def _folded(checkpoint: Checkpoint, window: int) -> torch.nn.Module:
+    """Build a checkpoint's network, fold its batch norms, and make sure that it takes windows."""
+    spec, module = checkpoint.spec, checkpoint.build()
+    side = _PROBE_SIDE if takes_any_size(spec) else window
+    generator = torch.Generator().manual_seed(0)
+    example = torch.rand((1, spec.in_channels, side, side), generator=generator)
+    try:
+        return fold_batch_norms(module, example)
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        raise ValueError(window_refused(module, spec, side, error)) from error
 
 
 def resolve_device(device: Device) -> Device:

@@ -146,6 +146,11 @@ def make_runner(
         With the spans of windows that each chunk owns, and with the device and the precision that
         all workers of the dask client in use have, or else this machine.
 
+    Raises
+    ------
+    ValueError
+        If the network refuses windows of that size; sizes that fit are named.
+
     Warns
     -----
     SeamWarning
@@ -175,6 +180,7 @@ def make_runner(
     )
     network = Network.from_checkpoint(
         checkpoint,
+        window=side,
         precision=resolve_precision(options.precision, hardware),
         device=hardware.device,
         compile=resolve_compile(options.compile, hardware),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from seg4eo_xr.options import suggestion
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 ModelName = Literal[
@@ -49,6 +51,11 @@ _CLASS_NAMES = {
     "upernet": "UPerNet",
     "dpt": "DPT",
 }
+# What a network raises that cannot take an image of some size or number.
+_REFUSALS = (AssertionError, IndexError, RuntimeError, ValueError)
+# Usual sides of patches in pixels, tried where a network refuses another one.
+_SIDES = (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
+
 # The networks that have an encoder of their own, and its name.
 OWN_ENCODERS = {"unet-dropout": "plain", "deeplabv3_resnet50": "resnet50"}
 
@@ -233,24 +240,91 @@ def require_patch_size(
     ValueError
         If the network refuses the patches, or answers in another size.
     """
-    import torch
-
     trial = copy.deepcopy(network).train()
-    shape = (min(batch_size, 2), spec.in_channels, patch_size, patch_size)
+    count = min(batch_size, 2)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            answer = trial(torch.zeros(shape))
-    except (AssertionError, RuntimeError, ValueError) as error:
+        answer = _answer(trial, (count, spec.in_channels, patch_size, patch_size))
+    except _REFUSALS as error:
+        sides = _fitting_sides(trial, (count, spec.in_channels), patch_size)
+        if sides:
+            remedy = f"extract patches of {sides} px (patch_size, --patch_size)"
+        else:
+            remedy = "use a batch size of at least 2, patches of another size (as 224 or 256)"
         raise ValueError(
             f"model {spec.model!r} with encoder {spec.encoder_name!r} cannot train on batches of "
-            f"{batch_size} patches of {patch_size} px: {_first_line(error)}; use a batch size of "
-            "at least 2, patches of another size (as 224 or 256), or another model"
+            f"{batch_size} patches of {patch_size} px: {_first_line(error)}; {remedy}, or use "
+            "another model"
         ) from error
     if answer.shape[-2:] != (patch_size, patch_size):
         raise ValueError(
             f"model {spec.model!r} with encoder {spec.encoder_name!r} answers a patch of "
             f"{patch_size} px with {tuple(answer.shape[-2:])} px; choose another encoder"
         )
+
+
+def takes_any_size(spec: ModelSpec) -> bool:
+    """Whether a network surely takes images of any size; timm's encoders may not."""
+    return not spec.encoder_name.startswith("tu-")
+
+
+def window_refused(network: nn.Module, spec: ModelSpec, side: int, error: BaseException) -> str:
+    """Say that a network refuses windows, and which ones it takes.
+
+    Parameters
+    ----------
+    network
+        The network, in evaluation mode on the CPU.
+    spec
+        What it was built from.
+    side
+        Side of the windows in pixels.
+    error
+        What it raised.
+    """
+    sides = _fitting_sides(network, (1, spec.in_channels), side)
+    remedy = f"take windows of {sides} px" if sides else "take windows as large as in training"
+    return (
+        f"model {spec.model!r} with encoder {spec.encoder_name!r} cannot take windows of {side} "
+        f"px: {_first_line(error)}; {remedy} (patch_size, --patch_size)"
+    )
+
+
+def require_window(network: nn.Module, spec: ModelSpec, side: int) -> None:
+    """Raise a ValueError that names sizes that fit where a network refuses windows of a size.
+
+    Parameters
+    ----------
+    network, spec, side
+        As `window_refused` takes them.
+    """
+    if takes_any_size(spec):
+        return
+    try:
+        _answer(network, (1, spec.in_channels, side, side))
+    except _REFUSALS as error:
+        raise ValueError(window_refused(network, spec, side, error)) from error
+
+
+def _answer(network: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    """Answer to an image of zeros, without a trace in torch's generators."""
+    import torch
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        answer: torch.Tensor = network(torch.zeros(shape))
+        return answer
+
+
+def _fitting_sides(network: nn.Module, shape: tuple[int, int], side: int) -> str:
+    """Up to three usual sides near `side` that a network takes, in words; none if it takes none."""
+    found: list[int] = []
+    for trial in sorted(_SIDES, key=lambda one: abs(one - side)):
+        with suppress(*_REFUSALS):
+            answer = _answer(network, (*shape, trial, trial))
+            if answer.shape[-2:] == (trial, trial):
+                found.append(trial)
+        if len(found) == 3:
+            break
+    return " or ".join(map(str, sorted(found)))
 
 
 def _library() -> Any:

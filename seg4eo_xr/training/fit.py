@@ -211,6 +211,8 @@ def _start(
     network = _build(spec, config)
     count = len(positions["train"])
     trial = SegmentationTask(network, contract, config, steps_per_epoch=1, class_weights=weights)
+    if config.batch_size == "auto":  # before the device is filled
+        require_patch_size(network, spec, patches.patch_size)
     size = fitting_batch_size(trial, processes, patches.patch_size, count)
     require_patch_size(network, spec, patches.patch_size, size // processes.count)
     task = SegmentationTask(

@@ -44,6 +44,28 @@ def checkpoint(scene) -> Checkpoint:
     return make_checkpoint(scene)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "side"),
+    [
+        pytest.param("tu-coat_tiny", 224, marks=pytest.mark.slow),
+        ("tu-swin_tiny_patch4_window7_224", 224),
+        pytest.param("tu-swinv2_tiny_window8_256", 256, marks=pytest.mark.slow),
+        pytest.param("tu-maxvit_tiny_tf_224", 224, marks=pytest.mark.slow),
+        pytest.param("tu-mvitv2_tiny", 224, marks=pytest.mark.slow),
+    ],
+)
+def test_an_encoder_of_one_image_size_maps_windows_of_that_size_alone(encoder, side, scene):
+    spec = ModelSpec("unet", encoder, 3, 3)
+    plain = make_checkpoint(scene)
+    weights = build_model(spec).state_dict()
+    model = Checkpoint(weights, spec, plain.contract, side, "multiclass")
+    with dask.config.set(scheduler=raising_scheduler):
+        assert seg.predict(scene, model).attrs["window"] == side
+        with pytest.raises(ValueError, match=rf"windows of 480 px: .*; take .*{side}.*patch_size"):
+            seg.predict(scene, model, patch_size=480)
+    assert (seg.predict(scene, model)["confidence"].compute().max() <= 1).item()
+
+
 def test_a_map_lies_on_the_scenes_grid_and_names_its_classes(scene, checkpoint):
     result = scene.seg4eo.predict(checkpoint)
     assert result["classes"].dtype == np.uint8

@@ -100,6 +100,14 @@ def test_patches_that_a_model_cannot_train_on_are_refused(model: str) -> None:
         zoo.require_patch_size(build_model(spec), spec, 64, batch_size=1)
 
 
+def test_patches_of_a_size_that_an_encoder_refuses_are_refused_with_one_that_fits() -> None:
+    spec = ModelSpec("unet", "tu-coat_tiny", 3, 2)
+    network = build_model(spec)
+    with pytest.raises(ValueError, match=r"patches of 96 px: .*extract patches of 224 px"):
+        zoo.require_patch_size(network, spec, 96)
+    zoo.require_patch_size(network, spec, 224)
+
+
 def test_trying_a_patch_size_leaves_network_and_generator_as_they_were() -> None:
     spec = ModelSpec("deeplabv3+", "resnet18", 3, 2)
     network = build_model(spec)
