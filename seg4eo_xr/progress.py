@@ -1,8 +1,9 @@
-"""A progress bar for work that dask does, on this machine or on a cluster."""
+"""Progress bars, one for whatever dask computes, and the stream that messages are written to."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,54 @@ from seg4eo_xr.running import active_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
 
 # Work that is over by then needs no bar.
 DELAY_SECONDS = 2.0
 _REPORT_SECONDS = 0.25
+
+
+class MessageStream:
+    """A text stream for messages: what cannot be written is dropped, and the work goes on.
+
+    Parameters
+    ----------
+    stream
+        Where to write; None, as Python has it where standard error is closed, drops everything.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        # a pipe that nobody reads, a full disk, a stream that is closed
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)  # type: ignore[union-attr]
+        return len(text)
+
+    def flush(self) -> None:
+        """Bring what was written to its place, if that is possible."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()  # type: ignore[union-attr]
+
+    def isatty(self) -> bool:
+        """Whether this is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def message_stream() -> MessageStream:
+    """Return standard error as a stream on which no message can fail."""
+    stream: Any = sys.stderr
+    return stream if isinstance(stream, MessageStream) else MessageStream(stream)
+
+
+def new_bar(**options: Any) -> Any:
+    """Make a bar on standard error; `options` are those of `tqdm.tqdm`."""
+    return tqdm(file=message_stream(), dynamic_ncols=True, **options)
 
 
 @contextlib.contextmanager
@@ -49,7 +94,7 @@ def progress_bar(
         yield
         return
     with (
-        tqdm(desc=description, unit="task", delay=delay, dynamic_ncols=True) as bar,
+        new_bar(desc=description, unit="task", delay=delay) as bar,
         _LocalTasks(bar),
         _cluster_tasks(bar),
     ):

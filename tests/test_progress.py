@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 
@@ -24,6 +25,23 @@ def work():
 def last_count(text: str) -> tuple[int, int]:
     done, total = re.findall(r"(\d+)/(\d+) ", text)[-1]
     return int(done), int(total)
+
+
+class Broken(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        self.write("")
+
+
+@pytest.mark.parametrize("stream", [Broken(), None], ids=["broken", "closed"])
+def test_a_bar_that_cannot_be_shown_stops_no_work(stream, monkeypatch):
+    monkeypatch.setattr("sys.stderr", stream)
+    with progress_bar("adding up", delay=0):
+        assert work().compute() == 20
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])

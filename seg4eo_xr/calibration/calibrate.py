@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from seg4eo_xr.calibration.calibration import Calibration
 from seg4eo_xr.calibration.temperature import LabelledLogits, fit_temperature, score_temperature
@@ -17,7 +16,7 @@ from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from seg4eo_xr.models.zoo import require_window
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.stream import PatchStream
-from seg4eo_xr.progress import DELAY_SECONDS
+from seg4eo_xr.progress import DELAY_SECONDS, new_bar
 from seg4eo_xr.scenes.contract import normalize
 from seg4eo_xr.training.losses import IGNORE_INDEX
 
@@ -193,8 +192,12 @@ def labelled_logits(
     require_window(network, checkpoint.spec, patches.patch_size)
     logits, labels = [], []
     stream = PatchStream(patches, split, batch_size=_BATCH, shuffle=False)
-    batches = tqdm(
-        stream, desc=f"{split} patches", unit="batch", delay=DELAY_SECONDS, disable=not progress
+    batches = new_bar(
+        iterable=stream,
+        desc=f"{split} patches",
+        unit="batch",
+        delay=DELAY_SECONDS,
+        disable=not progress,
     )
     for first, answers, truth in _answers(checkpoint, network, batches, resolve_device(device)):
         for offset, (answer, label) in enumerate(zip(answers, truth, strict=True)):

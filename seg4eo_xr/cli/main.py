@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from seg4eo_xr.cli.option import build, options_of
 from seg4eo_xr.cli.overview import overview
 from seg4eo_xr.cli.parser import GENERAL_FLAGS, RED, command_parser, paint, split_words
 from seg4eo_xr.cli.settings import read_settings, write_settings
-from seg4eo_xr.cli.voices import voices
+from seg4eo_xr.cli.voices import say, steady_streams, voices
 from seg4eo_xr.notices import Terminated
 from seg4eo_xr.options import suggestion
 
@@ -48,47 +47,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Wherever they stand, since wrong words have to be told in the right way too.
     debug, as_json = "--debug" in words, "--json" in words
-    try:
-        return _answer(words)
-    except BrokenPipeError:
-        # Whoever reads our lines, such as `head`, has had enough; Python must not flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except PartlyFailedError as error:
-        return _end(error, 1, as_json=as_json)
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        if debug:
-            raise
-        return _end(error, 2, as_json=as_json)
-    except KeyboardInterrupt as interrupt:
-        if debug:
-            raise
-        word, status = ("terminated", 143) if isinstance(interrupt, Terminated) else _INTERRUPTED
-        print("\n".join([word, *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
-        return status
+    with steady_streams():
+        try:
+            return _answer(words)
+        except PartlyFailedError as error:
+            return _end(error, 1, as_json=as_json)
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
+            if debug:
+                raise
+            return _end(error, 2, as_json=as_json)
+        except KeyboardInterrupt as interrupt:
+            if debug:
+                raise
+            ended = isinstance(interrupt, Terminated)
+            word, status = ("terminated", 143) if ended else _INTERRUPTED
+            print("\n".join([word, *getattr(interrupt, "__notes__", ())]), file=sys.stderr)
+            return status
 
 
 def _answer(words: list[str]) -> int:
     """Do what the words ask for."""
     if words == ["--version"]:
-        print(f"seg4eo-xr {__version__}")
+        say(f"seg4eo-xr {__version__}")
         return 0
     if not words or words[0] in _HELP:
         if not words[1:]:
-            print(overview(), file=sys.stdout if words else sys.stderr)
-            return 0 if words else 2
+            if not words:
+                print(overview(), file=sys.stderr)
+                return 2
+            say(overview())
+            return 0
         words = [*words[1:], "--help"]
     early = list(takewhile(lambda word: word.removeprefix("--") in GENERAL_FLAGS, words))
     name, command, rest = _command(words[len(early) :])
     rest, notes = renamed(name, rest)
     values, general = split_words(name, command, [*rest, *early])
     if general.help:
-        print(command_parser(name, command).format_help(), end="")
+        say(command_parser(name, command).format_help(), end="")
         return 0
     if general.config is not None:
         values = read_settings(general.config, command) | values
     if general.dump_config:
-        print(_dump(name, command, values), end="")
+        say(_dump(name, command, values), end="")
         return 0
     if notes and not general.quiet:
         print(*notes, sep="\n", file=sys.stderr)
@@ -113,8 +113,10 @@ def _run(command: Command, general: Namespace) -> int:
 def _say(told: Told, *, as_json: bool) -> None:
     text = told.text
     if as_json:
-        text = json.dumps(plain(told.data), ensure_ascii=False, indent=2)
-    print(text, flush=True)
+        # no letter of a path may be replaced where a program reads it
+        escaped = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() != "utf-8"
+        text = json.dumps(plain(told.data), ensure_ascii=escaped, indent=2)
+    say(text)
 
 
 def _end(error: Exception, status: int, *, as_json: bool) -> int:

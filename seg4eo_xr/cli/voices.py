@@ -1,4 +1,4 @@
-"""What a command says beside its answer, all on standard error: its log and its warnings."""
+"""What a command writes to the streams: its answer, and on standard error its log and warnings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,76 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TextIO
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from typing import Any, TextIO
 
 import dask
 from tqdm.auto import tqdm
 
 from seg4eo_xr.notices import Seg4EOWarning
+from seg4eo_xr.progress import message_stream
 
 _OURS, _THEIRS = "seg4eo_xr", "distributed"
+
+
+@contextmanager
+def steady_streams() -> Iterator[None]:
+    """Let no message stop the work: none that cannot be written, and none of other letters."""
+    _fill_descriptors()
+    streams, messages = (sys.stdout, sys.stderr), message_stream()
+    stream: Any = messages
+    with redirect_stderr(stream), _replaced_letters(sys.stdout):
+        try:
+            yield
+        finally:
+            for stream in streams:
+                _leave(stream)
+
+
+def _fill_descriptors() -> None:
+    """Open what the shell has closed, since a file of the work would take its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+
+
+@contextmanager
+def _replaced_letters(stream: Any) -> Iterator[None]:
+    """Write a mark for each letter that the encoding of a stream does not have."""
+    before = getattr(stream, "errors", None)
+    if before != "strict" or not hasattr(stream, "reconfigure"):
+        yield
+        return
+    stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            stream.reconfigure(errors=before)
+
+
+def _leave(stream: TextIO | None) -> None:
+    """Have Python not fail at its end over what cannot be written to a stream."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Write an answer to standard output; a reader such as `head` may have had enough of it."""
+    with suppress(BrokenPipeError):
+        print(text, end=end, flush=True)
 
 
 @contextmanager

@@ -11,12 +11,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from seg4eo_xr.geometry.tiles import Tile
 from seg4eo_xr.jobs.cluster import GONE
 from seg4eo_xr.maps.statistics import MapStatistics
-from seg4eo_xr.progress import DELAY_SECONDS
+from seg4eo_xr.progress import DELAY_SECONDS, new_bar
 from seg4eo_xr.scenes.pixel_areas import AREA_UNITS
 
 if TYPE_CHECKING:
@@ -53,12 +52,11 @@ class Tally:
         self._ended = np.zeros(grid.shape, bool)
         self._begin = time.monotonic()
         self._lock = Lock()
-        self.bar = tqdm(
+        self.bar = new_bar(
             desc=title,
             total=grid.total_windows,
             unit=" windows",
             delay=DELAY_SECONDS,
-            dynamic_ncols=True,
             disable=not progress,
         )
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-from tqdm.auto import tqdm
 
 from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
 from seg4eo_xr.patches.stream import PatchStream
+from seg4eo_xr.progress import new_bar
 from seg4eo_xr.training.task import SegmentationTask
 
 if TYPE_CHECKING:
@@ -169,11 +169,10 @@ class TrainingBar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar, with what a resumed training has done already."""
         epochs, steps = divmod(trainer.global_step, _task(pl_module).steps_per_epoch)
-        self._bar = tqdm(
+        self._bar = new_bar(
             total=self.epochs * self.batches,
             initial=epochs * self.batches + steps,
             unit="batch",
-            dynamic_ncols=True,
             disable=not trainer.is_global_zero,
         )
         self.on_train_epoch_start(trainer, pl_module)

@@ -1,5 +1,6 @@
 """Predicting from the command line with checkpoints that do not say all themselves."""
 
+import io
 import json
 
 import geopandas as gpd
@@ -109,6 +110,29 @@ def test_failed_tiles_give_exit_status_1(words, capsys, monkeypatch):
     told = capsys.readouterr().err
     assert "1 of 1 tiles failed" in told
     assert "No space left" in told
+
+
+class Broken(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, _):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("stream", [Broken(), None], ids=["broken", "closed"])
+def test_a_map_is_made_though_nothing_can_be_told(words, tmp_path, monkeypatch, stream):
+    monkeypatch.setattr("sys.stderr", stream)
+    assert main([*words, "--model_bands", "B04", "B02", "B03"]) == 0
+    assert (tmp_path / "map.tif").exists()
+
+
+def test_a_pipe_that_breaks_within_the_work_is_an_error(words, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("seg4eo_xr.jobs.job.open_scene", fail)
+    assert main([*words, "--model_bands", "B04", "B02", "B03"]) == 2
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -25,6 +25,9 @@ from seg4eo_xr.cli.settings import read_settings, write_settings
 from seg4eo_xr.cli.values import UNSET
 from seg4eo_xr.cli.voices import voices
 from seg4eo_xr.kinds import choices_of, members_of
+from seg4eo_xr.maps.cog import write_cog
+from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.testing import synthetic_sentinel2
 
 COMMAND = shutil.which("seg4eo-xr", path=Path(sys.executable).parent) or ""
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).filter(
@@ -261,6 +264,41 @@ def test_what_is_told_beside_depends_on_how_loud(capsys):
             assert theirs.isEnabledFor(logging.INFO) == how["verbose"] or how["verbose"]
         assert capsys.readouterr().err.split() == expected.split()
     assert logging.getLogger("seg4eo_xr").level == logging.NOTSET
+
+
+def run_in_shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `seg4eo-xr` is the command."""
+    script = f'set -o pipefail; seg4eo-xr() {{ "{COMMAND}" "$@"; }}; {line}'
+    env = os.environ | environment
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=env)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("streams", "environment"),
+    [
+        ("2>&1 | true", {}),
+        ("2>&-", {}),
+        (">&-", {}),
+        ("2>/dev/full", {}),
+        ("", {"PYTHONIOENCODING": "ascii"}),
+    ],
+)
+def test_what_cannot_be_told_stops_no_work(streams, environment, tmp_path):
+    _, labels = synthetic_sentinel2((64, 64), classes=2)
+    classes = ClassTable.from_codes(labels.attrs["flag_values"], ["Wälder", "Seen"])
+    named = labels.assign_attrs(classes.to_attrs())
+    write_cog(named.to_dataset(name="classes"), tmp_path / "map.tif")
+    words = f"sample --prediction {tmp_path}/map.tif --output {tmp_path}/s.gpkg"
+    words += " --size 8 --minimum 2"
+    done = run_in_shell(f"seg4eo-xr {words} {streams}", **environment)
+    assert (tmp_path / "s.gpkg").exists()
+    assert done.returncode == 0
+    assert "rror" not in done.stderr
+    if environment:
+        assert "W?lder" in done.stdout
+        done = run_in_shell(f"seg4eo-xr {words} --overwrite --json", **environment)
+        assert json.loads(done.stdout)["strata"][0]["name"] == "Wälder"
 
 
 def test_colours_are_for_terminals_alone():
