@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from seg4eo_xr.scenes.bands import has_nodata
 from seg4eo_xr.scenes.class_files import read_classes
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.missing import fits
 from seg4eo_xr.scenes.open import band_names_of, band_scaling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seg4eo_xr.patches.sources import PatchSource
+    from seg4eo_xr.patches.store import PatchStore
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def as_class_table(classes: ClassTable | str | Path | None) -> ClassTable | None:
@@ -24,6 +32,7 @@ def require_alike(first: PatchSource, other: PatchSource) -> None:
     """Raise ValueError unless two sources can share a store.
 
     Bands, dtype, scaling and nodata of the scenes have to agree, and the code of unlabelled pixels.
+    A scene without a nodata value can take that of the others.
     """
     facts = (
         (
@@ -32,11 +41,6 @@ def require_alike(first: PatchSource, other: PatchSource) -> None:
             "take the bands that all have, with bands= (--bands), or leave the scene out",
         ),
         ("dtype", lambda scene: str(scene.dtype), "convert one with scene.astype(...)"),
-        (
-            "nodata value",
-            lambda scene: str(scene.rio.nodata),
-            "set it with open_scene(nodata=...) (--nodata)",
-        ),
         ("scaling", band_scaling, "see seg4eo_xr.harmonize, or set the attributes scales, offsets"),
     )
     for what, fact, remedy in facts:
@@ -46,11 +50,40 @@ def require_alike(first: PatchSource, other: PatchSource) -> None:
                 f"{other.name} has the {what} {found[1]}, but {first.name} has {found[0]}; scenes "
                 f"of one store agree: {remedy}"
             )
+    marks = first.scene.rio.nodata, other.scene.rio.nodata
+    if None not in marks and not np.array_equal(marks[:1], marks[1:], equal_nan=True):
+        raise ValueError(
+            f"{other.name} has the nodata value {marks[1]:g}, but {first.name} has {marks[0]:g}; "
+            "scenes of one store agree: set it with open_scene(nodata=...) (--nodata)"
+        )
     if first.labels.rio.nodata != other.labels.rio.nodata:
         raise ValueError(
             f"unlabelled pixels are {other.labels.rio.nodata} in the labels of {other.name}, but "
             f"{first.labels.rio.nodata} in those of {first.name}; open both with one ignore="
         )
+
+
+def with_one_nodata(
+    sources: Sequence[PatchSource], existing: PatchStore | None
+) -> list[PatchSource]:
+    """Give sources without a nodata value that of the store, or else that of the others."""
+    stated = [source.scene.rio.nodata for source in sources if has_nodata(source.scene)]
+    mark = next(iter(stated), None) if existing is None else existing.contract.nodata
+    if mark is None:
+        return list(sources)
+    joined = []
+    for source in sources:
+        if not has_nodata(source.scene) and fits(mark, source.scene.dtype):
+            _LOGGER.info(
+                "%s states no nodata value and takes %g of the others; its own pixels of %g count "
+                "as the next number",
+                source.name,
+                mark,
+                mark,
+            )
+            source = source.with_nodata(float(mark))
+        joined.append(source)
+    return joined
 
 
 def common_table(sources: Sequence[PatchSource]) -> ClassTable | None:

@@ -18,6 +18,7 @@ from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction
 from seg4eo_xr.patches.sources import plan_scene
+from seg4eo_xr.scenes.bands import has_nodata
 from seg4eo_xr.scenes.coding import common_classes
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
@@ -98,8 +99,10 @@ def extract_batch(
     """Cut many scenes into patches of one store.
 
     Scenes may differ in CRS and size; they agree in bands, dtype, nodata and scaling, which the
-    first one that can be opened sets. With ``append=True`` scenes that the store holds already, by
-    name, are skipped: after some have failed, the same call tries these again.
+    first one that can be opened sets. A scene that states no nodata value takes that of the
+    others, and its valid numbers that equal it move by one. With ``append=True`` scenes that the
+    store holds already, by name, are skipped: after some have failed, the same call tries these
+    again.
 
     Parameters
     ----------
@@ -170,7 +173,8 @@ def extract_batch(
                 scene_options=scene_options,
             )
             if sources:
-                require_alike(sources[0], source)
+                marked = (one for one in sources if has_nodata(one.scene))
+                require_alike(next(marked, sources[0]), source)
             if existing is not None:
                 existing.require_fits(source, options)
             sources.append(source)

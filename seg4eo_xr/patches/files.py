@@ -75,6 +75,11 @@ class FilePatches:
         """Order of the files' names."""
         return np.arange(len(self.pairs))
 
+    def with_nodata(self, nodata: float) -> FilePatches:
+        """Return the source, which states none, with a nodata value that no pixel has."""
+        rules = replace(self.rules, mark=nodata)
+        return replace(self, scene=with_nodata(self.scene, nodata), rules=rules)
+
     def take(self, positions: NDArray[np.int64]) -> FilePatches:
         """Return the source with the patches at `positions` only, in that order."""
         return replace(

@@ -13,7 +13,7 @@ from dask.delayed import Delayed, delayed
 
 from seg4eo_xr.geometry.footprints import Footprints
 from seg4eo_xr.geometry.splits import SPLITS
-from seg4eo_xr.patches.agreement import common_table, require_alike
+from seg4eo_xr.patches.agreement import common_table, require_alike, with_one_nodata
 from seg4eo_xr.patches.encoding import encode_patches
 from seg4eo_xr.patches.footprints import on_reference
 from seg4eo_xr.patches.journal import write_record
@@ -235,6 +235,7 @@ def plan_extraction(
     ValueError
         If sources do not go together, or the split cannot be met.
     """
+    sources = with_one_nodata(sources, existing)
     first = sources[0]
     for other in sources[1:]:
         require_alike(first, other)

@@ -17,6 +17,7 @@ from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
 from seg4eo_xr.patches.grids import PatchWindows, polygon_windows, regular_windows
 from seg4eo_xr.patches.sampling import balanced_windows, random_windows
+from seg4eo_xr.scenes.bands import with_free_nodata
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.open import open_scene
 
@@ -74,6 +75,10 @@ class PatchSource(Protocol):
         """The patches."""
         ...
 
+    def with_nodata(self, nodata: float) -> PatchSource:
+        """Return the source, which states none, with a nodata value that no pixel has."""
+        ...
+
     def take(self, positions: NDArray[np.int64]) -> PatchSource:
         """Return the source with the patches at `positions` only, in that order."""
         ...
@@ -112,6 +117,15 @@ class ScenePatches:
     labels: xr.DataArray
     windows: PatchWindows
     resampling: tuple[Resampling, Resampling]
+
+    def with_nodata(self, nodata: float) -> ScenePatches:
+        """Return the source, which states none, with a nodata value that no pixel has."""
+        images, labels = self.resampling
+        return replace(
+            self,
+            scene=with_free_nodata(self.scene, nodata),
+            resampling=(replace(images, nodata=nodata), labels),
+        )
 
     def take(self, positions: NDArray[np.int64]) -> ScenePatches:
         """Return the source with the patches at `positions` only, in that order."""

@@ -192,7 +192,8 @@ class PatchStore:
         """Raise ValueError unless patches of a source, cut by these options, can be added."""
         contract, layout = self.contract, self.layout
         scene = source.scene
-        nodata = None if scene.rio.nodata is None else float(scene.rio.nodata)
+        # a scene without a nodata value takes the store's
+        nodata = contract.nodata if scene.rio.nodata is None else float(scene.rio.nodata)
         for what, own, other in (
             ("patch_size", layout.patch_size, options.patch_size),
             ("normalization", contract.normalization.kind, options.normalization),

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from seg4eo_xr.notices import warn
 from seg4eo_xr.options import suggestion
+from seg4eo_xr.scenes.missing import SceneWarning, fits, mark_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,12 +138,53 @@ def with_nodata(scene: xr.DataArray, nodata: float) -> xr.DataArray:
 
 def nodata_text(scene: xr.DataArray) -> str:
     """What a scene says of missing data, for messages."""
-    return "no nodata value" if scene.rio.nodata is None else f"nodata {scene.rio.nodata}"
+    return "no nodata value" if scene.rio.nodata is None else f"nodata {scene.rio.nodata:g}"
+
+
+def joined_nodata(scenes: Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Give scenes that state no nodata value that of the others, lazily.
+
+    All their pixels are valid and stay so: numbers that equal the nodata value move by one. Where
+    the others state different values, or one that fits no pixel, nothing changes.
+    """
+    stated = {str(float(one.rio.nodata)): one.rio.nodata for one in scenes if has_nodata(one)}
+    if len(stated) != 1:
+        return list(scenes)
+    (mark,) = stated.values()
+    return [
+        with_free_nodata(scene, mark)
+        if not has_nodata(scene) and fits(mark, scene.dtype)
+        else scene
+        for scene in scenes
+    ]
+
+
+def has_nodata(scene: xr.DataArray) -> bool:
+    """Tell whether a scene states a nodata value."""
+    return scene.rio.nodata is not None
+
+
+def with_free_nodata(scene: xr.DataArray, nodata: float) -> xr.DataArray:
+    """Give a scene of valid pixels a nodata value, from which equal numbers move by one."""
+    marked = with_nodata(scene, nodata)
+    if np.isnan(nodata):
+        return marked
+    if scene.chunks is None:
+        return marked.copy(data=_moved(scene.values, nodata))
+    moved = scene.data.map_blocks(_moved, nodata, dtype=scene.dtype, meta=scene.data._meta)
+    return marked.copy(data=moved)
+
+
+def _moved(values: np.ndarray, nodata: float) -> np.ndarray:
+    result = values.copy()
+    mark_missing(result.reshape(1, -1), np.zeros((1, 1), bool), [None], nodata)
+    return result
 
 
 def stack_bands(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> xr.DataArray:
     """One scene of the bands of several on one grid."""
     require_distinct(names)
+    _tell_of_dtypes(scenes)
     stack = xr.concat(
         scenes,
         "band",
@@ -153,4 +196,18 @@ def stack_bands(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> xr.Data
     scalings = [band_scaling(scene) for scene in scenes]
     scales = [scale for found, _ in scalings for scale in found]
     offsets = [offset for _, found in scalings for offset in found]
-    return with_band_attrs(stack.assign_coords(band=list(names)), scales, offsets)
+    stack = with_band_attrs(stack.assign_coords(band=list(names)), scales, offsets)
+    stated = next((scene.rio.nodata for scene in scenes if has_nodata(scene)), None)
+    return stack if stated is None else with_nodata(stack, stated)
+
+
+def _tell_of_dtypes(scenes: Sequence[xr.DataArray]) -> None:
+    """Warn where bands of several dtypes become bands of one."""
+    found = sorted({str(scene.dtype) for scene in scenes})
+    if len(found) > 1:
+        warn(
+            f"the bands of the scene have different dtypes, {', '.join(found)}; all of them are "
+            f"read as {np.result_type(*found)}",
+            SceneWarning,
+            stacklevel=3,
+        )

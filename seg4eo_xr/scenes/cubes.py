@@ -13,6 +13,7 @@ from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
+    joined_nodata,
     nodata_text,
     select_bands,
     with_band_attrs,
@@ -120,7 +121,7 @@ def stack_times(
     dates = np.asarray(times, "datetime64[ns]")
     if dates.shape != (len(scenes),):
         raise ValueError(f"{len(scenes)} scenes need as many times, got {dates.size}")
-    bands = band_names_of(scenes[0])
+    bands, scenes = band_names_of(scenes[0]), joined_nodata(scenes)
     alike = [
         _like_first(scenes[0], scene, names[0], name, bands)
         for scene, name in zip(scenes, names, strict=True)
@@ -210,6 +211,7 @@ def cube_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
             f"{ {str(name): array.dims for name, array in dataset.data_vars.items()} }"
         )
     cubes = [cube_of_array(array, f"variable {name!r} of {what}") for name, array in planes.items()]
+    cubes = joined_nodata(cubes)
     first, scalings = cubes[0], [band_scaling(cube) for cube in cubes]
     for name, cube in zip(planes, cubes, strict=True):
         _require_alike(first, cube, f"band {next(iter(planes))!r}", f"band {name!r}")

@@ -8,6 +8,8 @@ import numpy as np
 
 from seg4eo_xr.scenes.bands import (
     band_scaling,
+    has_nodata,
+    joined_nodata,
     nodata_text,
     stack_bands,
     stated_nodata,
@@ -105,7 +107,12 @@ def scene_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
         scene_of_array(_with_crs_of(dataset, array), f"variable {name!r} of {what}")
         for name, array in planes.items()
     ]
-    found = {name: nodata_text(scene) for name, scene in zip(planes, scenes, strict=True)}
+    scenes = joined_nodata(scenes)
+    found = {
+        name: nodata_text(scene)
+        for name, scene in zip(planes, scenes, strict=True)
+        if has_nodata(scene)
+    }
     if len(set(found.values())) > 1:
         raise ValueError(f"the bands of {what} mark missing data differently: {found}")
     return stack_bands(scenes, list(planes))

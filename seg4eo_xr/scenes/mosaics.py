@@ -15,6 +15,7 @@ from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import (
     band_names_of,
     band_scaling,
+    joined_nodata,
     nodata_text,
     select_bands,
     with_nodata,
@@ -92,6 +93,7 @@ def open_mosaic(
     scenes = [open_scene(source, own_grids) for source in sources]
     names = [str(scene.encoding.get("source", n)) for n, scene in enumerate(scenes, 1)]
     lowered = of_one_convention(scenes, names)
+    scenes = joined_nodata(scenes)
     scenes = [with_room_for_nodata(scene, chosen.nodata) for scene in scenes]
     scenes = [_like_first(scenes[0], scene, number) for number, scene in enumerate(scenes, 1)]
     grid = _common_grid(scenes) if like is None else Grid.of(like)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import xarray as xr
 import zarr
 
-from seg4eo_xr.scenes.bands import band_names_of, nodata_text, stack_bands, with_nodata
+from seg4eo_xr.scenes.bands import (
+    band_names_of,
+    has_nodata,
+    joined_nodata,
+    nodata_text,
+    stack_bands,
+    with_nodata,
+)
 from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
 from seg4eo_xr.scenes.grid import grid_difference, plane_dims, require_same_grid, same_crs
 from seg4eo_xr.scenes.rasters import (
@@ -58,9 +65,10 @@ def stacked_files(
     if not paths:
         raise ValueError("the list of files is empty; give at least one path")
     scenes = opened_alike(paths, options, like)
-    _require_same_nodata(paths, scenes)
     if options.nodata is not None:
         scenes = [with_nodata(scene, options.nodata) for scene in scenes]
+    scenes = joined_nodata(scenes)
+    _require_same_nodata(paths, scenes)
     names = _names_of_files(paths, scenes)
     scenes = [scene.rename(str(path)) for path, scene in zip(paths, scenes, strict=True)]
     return stack_bands(one_grid(scenes, options, like), names)
@@ -137,13 +145,14 @@ def _finest(scenes: Sequence[xr.DataArray]) -> xr.DataArray:
 
 
 def _require_same_nodata(paths: Sequence[str | Path], scenes: Sequence[xr.DataArray]) -> None:
-    first = nodata_text(scenes[0])
-    for path, scene in zip(paths[1:], scenes[1:], strict=True):
+    stating = [(path, one) for path, one in zip(paths, scenes, strict=True) if has_nodata(one)]
+    for path, scene in stating[1:]:
+        first = nodata_text(stating[0][1])
         if nodata_text(scene) != first:
             raise ValueError(
-                f"{str(paths[0])!r} and {str(path)!r} mark missing data differently ({first} and "
-                f"{nodata_text(scene)}); make them alike first, as with "
-                "`gdal_edit.py -a_nodata 0 FILE`"
+                f"{str(stating[0][0])!r} and {str(path)!r} mark missing data differently ({first} "
+                f"and {nodata_text(scene)}); give one value for all with nodata= (--nodata), or "
+                "make them alike first, as with `gdalwarp -dstnodata 0 IN OUT`"
             )
 
 

@@ -6,6 +6,7 @@ import dask
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 from rasterio.enums import ColorInterp
 
@@ -226,3 +227,82 @@ class TestColourTables:
     def test_labels_keep_their_codes(self, tmp_path):
         labels = seg.open_labels(self.paint(tmp_path / "p.tif", nodata=3))
         assert set(np.unique(labels)) == {0, 1, 2, 255}
+
+
+class TestScenesTogether:
+    """Scenes that state a nodata value, and scenes that state none."""
+
+    @pytest.fixture
+    def paths(self, tmp_path):
+        values = NUMBERS.astype(np.uint16)
+        masked = write(tmp_path / "masked.tif", values[:1], mask=HIDDEN)
+        return [masked, write(tmp_path / "plain.tif", values[1:2])]
+
+    def test_bands_of_files_keep_what_is_valid_in_each(self, paths):
+        scene = seg.open_scene(paths)
+        np.testing.assert_array_equal(missing_pixels(scene), [HIDDEN, np.zeros_like(HIDDEN)])
+        np.testing.assert_array_equal(scene.values[1], np.maximum(NUMBERS[1], 1))
+
+    def test_a_mosaic_of_both_has_no_hole(self, paths, tmp_path):
+        mosaic = seg.open_mosaic(paths)
+        expected = np.maximum(np.where(HIDDEN, NUMBERS[1], NUMBERS[0]), 1)
+        np.testing.assert_array_equal(mosaic.values[0], expected)
+        assert mosaic.dtype == np.uint16
+
+    def test_a_time_series_takes_both(self, paths):
+        cube = seg.open_cube(paths, ["2021-06-03", "2021-06-13"], band_names=("red",))
+        assert cube.rio.nodata == 0
+        assert (cube[1] == 0).sum() == 0
+
+    @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+    def test_nodata_is_the_same_number_in_every_dtype(self, tmp_path, order):
+        paths = [
+            write(tmp_path / "n.tif", NUMBERS[:1].astype(np.uint16), nodata=0),
+            write(tmp_path / "f.tif", NUMBERS[1:2].astype(np.float32), nodata=0),
+        ][order]
+        with pytest.warns(seg.SceneWarning, match="float32, uint16; all of them are read as float"):
+            scene = seg.open_scene(paths)
+        assert scene.rio.nodata == 0
+        np.testing.assert_array_equal(scene.values, NUMBERS[:2][order])
+
+    @pytest.mark.parametrize("nodata", [None, np.nan])
+    def test_variables_of_several_dtypes_say_what_they_become(self, tmp_path, nodata):
+        plain = seg.open_scene(write(tmp_path / "n.tif", NUMBERS[:1].astype(np.uint16)))[0]
+        float_path = write(tmp_path / "f.tif", NUMBERS[1:2].astype(np.float32), nodata=nodata)
+        planes = {"n": plain, "f": seg.open_scene(float_path)[0]}
+        dataset = xr.Dataset({name: plane.drop_vars("band") for name, plane in planes.items()})
+        with pytest.warns(seg.SceneWarning, match="float32, uint16"):
+            scene = seg.open_scene(dataset)
+        np.testing.assert_array_equal(scene.values, NUMBERS[:2])
+        assert (scene.rio.nodata is None) == (nodata is None)
+
+    def test_files_of_different_nodata_values_are_refused_with_both(self, tmp_path):
+        paths = [
+            write(tmp_path / f"{mark}.tif", NUMBERS[:1].astype(np.uint16), nodata=mark)
+            for mark in (0, 9)
+        ]
+        with pytest.raises(ValueError, match=r"nodata 0 and nodata 9.*--nodata"):
+            seg.open_scene(paths)
+
+    @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+    def test_a_batch_takes_both_and_loses_no_black_pixel(self, paths, tmp_path, order):
+        labels = write(tmp_path / "l.tif", np.ones((1, SIDE, SIDE), np.uint8))
+        pairs = [seg.ScenePair(path.stem, path, labels) for path in paths][order]
+        options = {"patch_size": 32, "split": seg.RandomSplit(1, 0, 0), "progress": False}
+        scenes = seg.SceneOptions(band_names=("red",))
+        result = seg.extract_batch(pairs, tmp_path / "b.zarr", scene_options=scenes, **options)
+        assert not result.failed
+        store = result.store
+        assert store.contract.nodata == 0
+        images = store.arrays()[0][:]
+        assert (images == 0).sum() == HIDDEN.sum()
+
+    def test_a_scene_without_nodata_is_added_to_a_store_with_it(self, paths, tmp_path):
+        labels = write(tmp_path / "l.tif", np.ones((1, SIDE, SIDE), np.uint8))
+        for path in paths:
+            store = seg.extract_patches(
+                seg.open_scene(path, band_names=("red",)), labels, tmp_path / "a.zarr",
+                patch_size=32, append=True, split=seg.RandomSplit(1, 0, 0), progress=False,
+            )  # fmt: skip
+        assert len(store) == 8
+        assert (store.arrays()[0][:] == 0).sum() == HIDDEN.sum()

@@ -274,7 +274,7 @@ class TestRefusals:
 
     def test_files_on_different_grids_or_nodata(self, tmp_path):
         values = np.ones((4, 5), np.uint8)
-        one = _write(tmp_path / "one.tif", values)
+        one = _write(tmp_path / "one.tif", values, nodata=0)
         cases = {
             "CRSs": _write(tmp_path / "crs.tif", values, crs="EPSG:32634"),
             "shapes": _write(tmp_path / "shape.tif", values[1:]),
