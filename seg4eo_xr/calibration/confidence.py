@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from seg4eo_xr.calibration.reliability import STEPS, Reliability, count_confidences
-from seg4eo_xr.evaluation.confusion import reference_layer
+from seg4eo_xr.evaluation.confusion import nothing_compared, reference_layer
 from seg4eo_xr.evaluation.points import read_points
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer, open_map
@@ -20,6 +20,7 @@ from seg4eo_xr.scenes.grid import require_same_grid
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.matching import joined, require_common_names
+from seg4eo_xr.scenes.unlabelled import is_assumed, warn_of_assumed
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -87,12 +88,13 @@ def reliability(
             "are; give a raster or polygons, or hold the points against the map with evaluate"
         )
     labels = open_labels(reference, like=predicted, options=options)
-    counts = _count(predicted, stated, labels, options.ignore).compute()
+    counts = _count(predicted, stated, labels, int(labels.rio.nodata)).compute()
+    if is_assumed(labels.attrs):
+        unlabelled = int((labels == labels.rio.nodata).sum())
+        warn_of_assumed(unlabelled, labels.size, "the reference", stacklevel=2)
     if not counts.any():
-        raise ValueError(
-            "there is no pixel to compare: wherever the reference has a class, the map is nodata; "
-            "do the two overlap?"
-        )
+        labelled = bool((labels != labels.rio.nodata).any())
+        raise ValueError(nothing_compared(labelled=labelled))
     return Reliability(counts)
 
 

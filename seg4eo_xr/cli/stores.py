@@ -85,8 +85,9 @@ class Import(Command):
     """The patch store to write."""
     classes: Path | None = None
     """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
-    ignore: int = LabelOptions.ignore
-    """Code of unlabelled pixels; the label files' own nodata value becomes it too."""
+    ignore: int | None = LabelOptions.ignore
+    """Code of unlabelled pixels; the label files' own nodata value becomes it too. If not given,
+    only that means "no label" in them."""
     unlabelled: tuple[int, ...] = ()
     """Further codes that mean "no label", such as 0 in sparse masks."""
     band_names: tuple[str, ...] | None = None

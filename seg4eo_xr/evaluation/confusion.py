@@ -34,6 +34,7 @@ from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.matching import joined, require_common_names
+from seg4eo_xr.scenes.unlabelled import is_assumed, warn_of_assumed, warn_of_counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,19 +130,19 @@ def evaluate(
                 f"zones (--zones) need one map, got {len(prediction)}; join the maps first, as "
                 "with `gdalbuildvrt all.vrt *.tif`"
             )
+        compared = {
+            name: _compared(one, its_reference, options, classes, None)
+            for name, (one, its_reference) in paired(prediction, reference).items()
+        }
+        labelled = any(any_label for _, any_label in compared.values())
         evaluation = combined(
-            {
-                name: _compared(one, its_reference, options, classes, None)
-                for name, (one, its_reference) in paired(prediction, reference).items()
-            },
+            {name: scene for name, (scene, _) in compared.items()},
             one_reference=not isinstance(reference, list | tuple),
         )
     else:
-        evaluation = _compared(prediction, reference, options, classes, zones)
+        evaluation, labelled = _compared(prediction, reference, options, classes, zones)
     if not evaluation.pixels:
-        told = evaluation.points
-        where = "wherever the reference has a class, the map is nodata" if told is None else told
-        raise ValueError(f"there is no pixel to compare: {where}; do the two overlap?")
+        raise ValueError(nothing_compared(evaluation.points, labelled=labelled))
     return evaluation
 
 
@@ -151,15 +152,18 @@ def _compared(
     options: EvaluateOptions,
     classes: ClassTable | None,
     zones: Any,
-) -> Evaluation:
-    """Compare one map with its reference; there may be no pixel to compare."""
+) -> tuple[Evaluation, bool]:
+    """Compare one map with its reference, and tell whether that has a label anywhere on the map.
+
+    There may be no pixel to compare.
+    """
     predicted = class_layer(prediction)
     store = store_of(zones)
     if store is not None:
         zones, options = split_areas(store), replace(options, zone_column=SPLIT_COLUMN)
     counting = Counting(
         nodata_of(predicted),
-        options.ignore,
+        None,
         options.border_widths,
         None if zones is None else zones_of(zones, options.zone_column, predicted),
     )
@@ -167,18 +171,55 @@ def _compared(
     points, what = read_points(reference, options)
     if points is None:
         labels = open_labels(reference, like=predicted, options=options)
+        counting = replace(counting, ignore=labels.rio.nodata)
         tally = merge_tallies(tally_blocks(predicted, labels, counting).compute().ravel())
         told, attrs = None, labels.attrs
     else:
         tally, told, coding = tally_points(points, predicted, what, options, counting)
         attrs = coding.to_attrs()
     named = classes or ClassTable.from_attrs(predicted.attrs)
+    _warn_of_reference(tally[WHOLE], attrs, () if classes is None else classes.codes)
     table, moved = _common_table(tally[WHOLE], named, attrs, strict=bool(classes))
     matrices = {
         part: counts.relabelled(moved).matrix(table.codes) for part, counts in tally.items()
     }
     evaluation = _evaluation(matrices, table, counting, told)
-    return evaluation if store is None else replace(evaluation, splits=check_splits(store))
+    if store is not None:
+        evaluation = replace(evaluation, splits=check_splits(store))
+    return evaluation, tally[WHOLE].labelled > 0
+
+
+def nothing_compared(points: PointCounts | None = None, *, labelled: bool) -> str:
+    """Say why no pixel of a map is compared with its reference.
+
+    Parameters
+    ----------
+    points
+        What became of the points of a reference.
+    labelled
+        Whether the reference has a class anywhere on the map.
+    """
+    if points is not None or labelled:
+        where = "wherever the reference has a class, the map is nodata"
+        return f"there is no pixel to compare: {points or where}; do the two overlap?"
+    return (
+        "there is no pixel to compare: the reference has no labelled pixel on the map, all are "
+        "nodata or unlabelled; check the nodata value of its file, and which codes ignore= and "
+        "unlabelled= (--ignore, --unlabelled) name"
+    )
+
+
+def _warn_of_reference(
+    counts: PairCounts, attrs: Mapping[Any, Any], classes: Sequence[int]
+) -> None:
+    """Warn of codes of the reference that may not mean what they are taken for."""
+    total = counts.labelled + counts.unlabelled
+    if is_assumed(attrs):
+        warn_of_assumed(counts.unlabelled, total, "the reference", stacklevel=4)
+    if "flag_values" not in attrs:
+        pixels = dict(zip(counts.reference.tolist(), counts.counts.sum(1).tolist(), strict=True))
+        others = {code: count for code, count in pixels.items() if code not in classes}
+        warn_of_counted(others, total, "the reference", attrs, stacklevel=4)
 
 
 def reference_layer(reference: Any) -> Any:

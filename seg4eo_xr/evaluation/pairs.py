@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +24,15 @@ class PairCounts:
         Codes of rows and columns, int64, ascending.
     counts
         Pixels, ``(reference, prediction)`` int64.
+    labelled, unlabelled
+        All pixels with and without a label, whatever the prediction is there.
     """
 
     reference: np.ndarray
     prediction: np.ndarray
     counts: np.ndarray
+    labelled: int = 0
+    unlabelled: int = 0
 
     def relabelled(self, codes: Mapping[int, int]) -> PairCounts:
         """Give codes of the reference other numbers; rows of one number are added up."""
@@ -36,7 +40,7 @@ class PairCounts:
         rows, position = np.unique(moved, return_inverse=True)
         counts = np.zeros((len(rows), len(self.prediction)), np.int64)
         np.add.at(counts, position, self.counts)
-        return PairCounts(rows, self.prediction, counts)
+        return replace(self, reference=rows, counts=counts)
 
     def matrix(self, codes: Sequence[int]) -> np.ndarray:
         """Square matrix over some classes, ``(class, class)`` int64.
@@ -93,11 +97,14 @@ def count_block(
     (rows, row), (columns, column) = _indexed(labels, ignore), _indexed(predicted, nodata)
     counts = _count_keys(row, column, len(rows), len(columns))
     row_kept, column_kept = rows != ignore, columns != nodata
+    labelled = int(counts[row_kept].sum())
     counts = counts[np.ix_(row_kept, column_kept)]
     seen = counts.any(1), counts.any(0)
     rows, columns = rows[row_kept][seen[0]], columns[column_kept][seen[1]]
     order = np.argsort(rows), np.argsort(columns)
-    return PairCounts(rows[order[0]], columns[order[1]], counts[np.ix_(*seen)][np.ix_(*order)])
+    counts = counts[np.ix_(*seen)][np.ix_(*order)]
+    rest = labels.size - labelled
+    return PairCounts(rows[order[0]], columns[order[1]], counts, labelled, rest)
 
 
 def _indexed(values: np.ndarray, missing: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -156,4 +163,5 @@ def merge_pairs(parts: Sequence[PairCounts]) -> PairCounts:
     for part in parts:
         place = np.searchsorted(rows, part.reference), np.searchsorted(columns, part.prediction)
         counts[np.ix_(*place)] += part.counts
-    return PairCounts(rows, columns, counts)
+    labelled, unlabelled = (sum(getattr(p, n) for p in parts) for n in ("labelled", "unlabelled"))
+    return PairCounts(rows, columns, counts, labelled, unlabelled)

@@ -167,12 +167,12 @@ def tally_points(
     inside = (row >= 0) & (row < predicted.shape[0]) & (column >= 0) & (column < predicted.shape[1])
     labels, row, column = coding.codes[inside], row[inside], column[inside]
     pixels = _pixels_at(predicted, row.astype(np.int64), column.astype(np.int64))
-    missing = counting.nodata, counting.ignore
+    missing = counting.nodata, coding.ignore
     tally: Tally = {WHOLE: count_block(pixels, labels, *missing)}
     if counting.zones is not None:
         for name, held in counting.zones.holding(row, column):
             tally["zone", name] = count_block(pixels[held], labels[held], *missing)
-    labelled = labels != counting.ignore
+    labelled = labels != coding.ignore
     seen = np.ones(len(pixels), bool) if counting.nodata is None else pixels != counting.nodata
     told = PointCounts(
         compared=int((labelled & seen).sum()),

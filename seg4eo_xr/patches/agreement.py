@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.bands import has_nodata
 from seg4eo_xr.scenes.class_files import read_classes
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.scenes.missing import fits
 from seg4eo_xr.scenes.open import band_names_of, band_scaling
+from seg4eo_xr.scenes.unlabelled import USUAL, free_code, is_counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +34,8 @@ def as_class_table(classes: ClassTable | str | Path | None) -> ClassTable | None
 def require_alike(first: PatchSource, other: PatchSource) -> None:
     """Raise ValueError unless two sources can share a store.
 
-    Bands, dtype, scaling and nodata of the scenes have to agree, and the code of unlabelled pixels.
-    A scene without a nodata value can take that of the others.
+    Bands, dtype, scaling and nodata of the scenes have to agree. A scene without a nodata value can
+    take that of the others.
     """
     facts = (
         (
@@ -56,10 +59,57 @@ def require_alike(first: PatchSource, other: PatchSource) -> None:
             f"{other.name} has the nodata value {marks[1]:g}, but {first.name} has {marks[0]:g}; "
             "scenes of one store agree: set it with open_scene(nodata=...) (--nodata)"
         )
-    if first.labels.rio.nodata != other.labels.rio.nodata:
-        raise ValueError(
-            f"unlabelled pixels are {other.labels.rio.nodata} in the labels of {other.name}, but "
-            f"{first.labels.rio.nodata} in those of {first.name}; open both with one ignore="
+
+
+def with_one_code(
+    sources: Sequence[PatchSource], classes: ClassTable | None
+) -> tuple[list[PatchSource], ClassTable | None]:
+    """Give pixels without a label one code in all sources, which is no class.
+
+    Parameters
+    ----------
+    sources
+        At least one.
+    classes
+        The class table that is given for all, or None.
+
+    Returns
+    -------
+    list of PatchSource
+        The sources, of which some may have another code.
+    ClassTable or None
+        The table, without that code where no source knows it as a class.
+    """
+    _warn_of_two_masks(sources)
+    codes = {int(source.labels.rio.nodata) for source in sources}
+    listed = set() if classes is None else set(classes.codes)
+    if len(codes) == 1 and not codes & listed:
+        return list(sources), classes
+    if len(codes) == 1 and classes is not None:
+        tables = [ClassTable.from_attrs(source.labels.attrs) for source in sources]
+        if all(table is not None and not codes & set(table.codes) for table in tables):
+            # opened by the same table, whose entry means "no label" to the file or the user
+            return list(sources), classes.without(codes)
+    # a byte that is free in one source may be a class in another
+    code = free_code({255, -1, *codes, *listed})
+    return [source.with_ignore(code) for source in sources], classes
+
+
+def _warn_of_two_masks(sources: Sequence[PatchSource]) -> None:
+    """Warn where 255 is a class of some labels, by their pixels alone, and not of others."""
+    counted = [source for source in sources if is_counted(source.labels.attrs)]
+    tables = [ClassTable.from_attrs(source.labels.attrs) for source in counted]
+    plain = [source for source, table in zip(counted, tables, strict=True) if table is None]
+    without = [source.name for source in plain if source.labels.rio.nodata == USUAL]
+    holding = [source.name for source in plain if source.labels.rio.nodata != USUAL]
+    if without and holding:
+        warn(
+            f"{USUAL} is a class in the labels of {holding[0]} ({len(holding)} of {len(sources)} "
+            f"scenes) and does not occur in those of {without[0]}: if these are masks of one class "
+            f"written as {USUAL} and as another code, bring them into one form first; if {USUAL} "
+            f'means "no label", say so with ignore={USUAL} (--ignore {USUAL})',
+            LabelWarning,
+            stacklevel=5,
         )
 
 

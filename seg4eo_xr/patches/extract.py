@@ -32,6 +32,7 @@ from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.harmonize import check_offsets, raised_by
+from seg4eo_xr.scenes.unlabelled import is_assumed, warn_of_assumed, warn_of_counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.splits import Split
     from seg4eo_xr.patches.planning import Extraction, ShardTask
     from seg4eo_xr.patches.store import PatchStore
+    from seg4eo_xr.patches.summary import ShardSummary
     from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.open import SceneSource
 
@@ -197,6 +199,7 @@ def run_extraction(
         summary = read_journal(journal, [task.name for task in job.shards])
         coordinates, about = describe_extraction(job, summary)
         commit(path, job.layout.first, coordinates, summary.histograms, about)
+    _warn_of_labels(job, summary)
     store = open_store(target)
     counts = {split: len(store.indices(split)) for split in ("train", "validation", "test")}
     _LOGGER.info("wrote %s: patches %s", target, counts)
@@ -210,6 +213,25 @@ def _require_unchanged(job: Extraction, target: UPath) -> None:
         return
     if open_store(target).attrs["commits"] != job.existing.attrs["commits"]:
         raise FileExistsError(f"{target} has been added to meanwhile; start again")
+
+
+def _warn_of_labels(job: Extraction, summary: ShardSummary) -> None:
+    """Warn of codes that may not mean what they are taken for."""
+    pixels = job.layout.patch_size**2
+    edges = job.starts - job.layout.first
+    for source, start, stop in zip(job.sources, edges, edges[1:], strict=False):
+        own, attrs = slice(start, stop), source.labels.attrs
+        what = f"the labels of {source.name}"
+        valid, labelled = (
+            round(float(fraction[own].sum()) * pixels)
+            for fraction in (summary.valid_fraction, summary.labelled_fraction)
+        )
+        if is_assumed(attrs):
+            warn_of_assumed(valid - labelled, valid, what, stacklevel=4)
+        if job.rules.classes is None:
+            counts = summary.class_pixels[own].sum(axis=0).tolist()
+            found = dict(zip(summary.codes.tolist(), counts, strict=True))
+            warn_of_counted(found, labelled, what, attrs, stacklevel=4)
 
 
 def _warn_of_data(store: PatchStore) -> None:

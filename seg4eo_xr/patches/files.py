@@ -23,6 +23,13 @@ from seg4eo_xr.scenes.file_layout import ReadRules
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.open import open_scene
+from seg4eo_xr.scenes.unlabelled import (
+    CodeCounts,
+    can_occur,
+    free_code,
+    stated_code,
+    warn_of_codes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +96,21 @@ class FilePatches:
             versions=self.versions[positions],
         )
 
+    def with_ignore(self, code: int) -> FilePatches:
+        """Return the source itself: `file_sources` has chosen one code for all files.
+
+        Raises
+        ------
+        ValueError
+            If another code is wanted.
+        """
+        if code != self.labels.rio.nodata:
+            raise ValueError(
+                f"pixels without a label have the code {self.labels.rio.nodata} in {self.name}, "
+                f"but {code} is wanted; say so with ignore={code} (--ignore {code})"
+            )
+        return self
+
     def section(self, patches: slice) -> FileSection:
         """Return what a worker needs to read some patches."""
         return FileSection(self.pairs[patches], self.versions[patches], self.options, self.rules)
@@ -140,6 +162,8 @@ def file_sources(
     *,
     band_names: tuple[str, ...] | None = None,
     keep_alpha: bool = False,
+    classes: ClassTable | None = None,
+    ignore: int | None = None,
     progress: bool = True,
 ) -> tuple[list[FilePatches], int]:
     """Read the headers of patches, and place the patches on one grid a CRS.
@@ -154,6 +178,10 @@ def file_sources(
         Names of the bands, where the files have none or others.
     keep_alpha
         Whether a band of the images that is marked as alpha is a band like the others.
+    classes
+        The classes of the labels, if they are given.
+    ignore
+        Code of pixels without a label of the store that the patches are added to.
     progress
         Show a bar where it takes longer than two seconds.
 
@@ -177,6 +205,7 @@ def file_sources(
         parts = compute([delayed(_headers, pure=False)(batch, rules) for batch in batches])[0]
     headers = [header for part in parts for header in part]
     require_alike(pairs, headers)
+    options = with_code(pairs, [label for _, label in headers], options, classes, ignore)
     by_crs: dict[str, list[int]] = {}
     for position, (image, _) in enumerate(headers):
         by_crs.setdefault(image.crs, []).append(position)
@@ -196,11 +225,85 @@ def _headers(pairs: Sequence[PatchPair], rules: ReadRules) -> list[tuple[Header,
     return [(read_header(pair.image, rules), read_header(pair.label, _CODES)) for pair in pairs]
 
 
+def with_code(
+    pairs: Sequence[PatchPair],
+    labels: Sequence[Header],
+    options: LabelOptions,
+    classes: ClassTable | None,
+    wanted: int | None,
+) -> LabelOptions:
+    """Choose one code of pixels without a label for all label files.
+
+    Files that state no nodata value are read for this, and all where they state different ones.
+
+    Parameters
+    ----------
+    pairs
+        The files.
+    labels
+        What the label files say about themselves.
+    options
+        How label files are read.
+    classes
+        The classes, if they are given.
+    wanted
+        The code that it has to be; None where any will do.
+
+    Raises
+    ------
+    ValueError
+        If files hold a code that is none of the classes, or the wanted one as a class.
+    """
+    if options.ignore is not None and wanted in (None, options.ignore):
+        return options
+    stated = {_stated(label.nodata, np.dtype(label.dtype)) for label in labels}
+    own = stated.copy().pop() if len(stated) == 1 else None
+    if own is not None and options.ignore is None and wanted in (None, own):
+        return replace(options, ignore=own)
+    paths = [pair.label for pair in pairs]
+    batches = [paths[i : i + _HEADERS_AT_ONCE] for i in range(0, len(paths), _HEADERS_AT_ONCE)]
+    parts = compute([delayed(_count_labels, pure=False)(batch) for batch in batches])[0]
+    counts = CodeCounts.joined(parts).without(options.no_label)
+    known = () if classes is None else classes.codes
+    what = f"the label files of {pairs[0].label.parents[2]}"
+    unknown = [code for code in counts.pixels if code not in known]
+    if classes is not None and unknown:
+        raise ValueError(
+            f"{what} hold the class codes {unknown}, which are not in the class table "
+            f"{list(known)}; add them to the table, or name them in unlabelled= (--unlabelled)"
+        )
+    if options.ignore is None and None in stated:
+        warn_of_codes(counts, what, known, stacklevel=5)
+    if wanted is None:
+        return replace(options, ignore=free_code({*counts.pixels, *known}))
+    if wanted in counts.pixels:
+        raise ValueError(
+            f"{what} hold the code {wanted}, which marks pixels without a label in the store; if "
+            f"these have none, say so with ignore={wanted} (--ignore {wanted}), and if it is a "
+            "class, write another store"
+        )
+    return replace(options, ignore=wanted, unlabelled=tuple(options.no_label))
+
+
+def _stated(nodata: float | None, dtype: np.dtype[Any]) -> int | None:
+    return stated_code(nodata, dtype) if can_occur(nodata, dtype) else None
+
+
+def _count_labels(paths: Sequence[Path]) -> CodeCounts:
+    """Count the codes of label files, without what each says is missing."""
+    counts = []
+    for path in paths:
+        values, nodata = read_pixels(path, _CODES)
+        own = _stated(nodata, values.dtype)
+        counts.append(CodeCounts.of(values).without(() if own is None else (own,)))
+    return CodeCounts.joined(counts)
+
+
 def _read_labels(paths: Sequence[Path], options: LabelOptions) -> np.ndarray:
     """Class codes ``(label, y, x)``."""
     read = [read_pixels(path, _CODES) for path in paths]
     alike = len({nodata for _, nodata in read}) == 1
-    if alike:
+    if alike and not options.ignore_border:  # borders must not reach into other patches
         try:
             # All at once, one below the other: what is done for each costs more than its pixels.
             column = np.concatenate([values for values, _ in read], axis=1)

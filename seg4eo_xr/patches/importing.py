@@ -153,6 +153,8 @@ def import_patches(
             label_options or LabelOptions(),
             band_names=band_names,
             keep_alpha=keep_alpha,
+            classes=classes,
+            ignore=None if existing is None else existing.contract.ignore,
             progress=progress,
         )
         options = replace(options, patch_size=size)

@@ -13,7 +13,12 @@ from dask.delayed import Delayed, delayed
 
 from seg4eo_xr.geometry.footprints import Footprints
 from seg4eo_xr.geometry.splits import SPLITS
-from seg4eo_xr.patches.agreement import common_table, require_alike, with_one_nodata
+from seg4eo_xr.patches.agreement import (
+    common_table,
+    require_alike,
+    with_one_code,
+    with_one_nodata,
+)
 from seg4eo_xr.patches.encoding import encode_patches
 from seg4eo_xr.patches.footprints import on_reference
 from seg4eo_xr.patches.journal import write_record
@@ -243,6 +248,10 @@ def plan_extraction(
         existing.require_fits(first, options)
         _require_new(sources, existing)
         classes = existing.contract.classes
+        sources = [source.with_ignore(existing.contract.ignore) for source in sources]
+    else:
+        sources, classes = with_one_code(sources, classes)
+    first = sources[0]
     dealt = _dealt(sources, split, existing)
     taken, splits = _without_left_out(sources, dealt)
     nodata = first.scene.rio.nodata

@@ -20,6 +20,7 @@ from seg4eo_xr.patches.sampling import balanced_windows, random_windows
 from seg4eo_xr.scenes.bands import with_free_nodata
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.open import open_scene
+from seg4eo_xr.scenes.unlabelled import move_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +84,10 @@ class PatchSource(Protocol):
         """Return the source with the patches at `positions` only, in that order."""
         ...
 
+    def with_ignore(self, code: int) -> PatchSource:
+        """Return the source with another code of pixels without a label."""
+        ...
+
     def reading_order(self) -> NDArray[np.intp]:
         """Order of the patches in which they are best read and stored."""
         ...
@@ -130,6 +135,14 @@ class ScenePatches:
     def take(self, positions: NDArray[np.int64]) -> ScenePatches:
         """Return the source with the patches at `positions` only, in that order."""
         return replace(self, windows=self.windows.take(positions))
+
+    def with_ignore(self, code: int) -> ScenePatches:
+        """Return the source with another code of pixels without a label."""
+        if code == self.labels.rio.nodata:
+            return self
+        images, labels = self.resampling
+        moved = move_code(self.labels, code, f"the labels of {self.name}")
+        return replace(self, labels=moved, resampling=(images, replace(labels, nodata=code)))
 
     def reading_order(self) -> NDArray[np.intp]:
         """Order in which windows of one chunk follow each other: few chunks are in memory then."""
@@ -241,7 +254,7 @@ def plan_scene(
     scene = open_scene(scene)
     if isinstance(labels, xr.DataArray):  # opened already, by a table of its own
         classes = None
-    labels = open_labels(labels, like=scene, ignore=_ignore_code(labels), classes=classes)
+    labels = open_labels(labels, like=scene, classes=classes)
     if scene.chunks is None:
         scene = scene.chunk({"band": -1, "y": _CHUNK_OF_ARRAYS, "x": _CHUNK_OF_ARRAYS})
     if labels.chunks is None:
@@ -287,12 +300,6 @@ def _warn_of_resampling(windows: PatchWindows, size: int) -> None:
             ResamplingWarning,
             stacklevel=4,
         )
-
-
-def _ignore_code(labels: Any) -> int:
-    """Code of unlabelled pixels that an array states, or else 255."""
-    stated = labels.rio.nodata if isinstance(labels, xr.DataArray) else None
-    return int(stated) if stated is not None and float(stated).is_integer() else 255
 
 
 def _source_name(scene: Any) -> str:

@@ -203,7 +203,6 @@ class PatchStore:
             ("dtype", layout.dtype, str(scene.dtype)),
             ("nodata value", str(contract.nodata), str(nodata)),
             ("scaling", (contract.scale, contract.offset), band_scaling(scene)),
-            ("ignore code of the labels", contract.ignore, int(source.labels.rio.nodata)),
         ):
             if own != other:
                 raise ValueError(

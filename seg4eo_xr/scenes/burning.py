@@ -64,12 +64,13 @@ def burn(
     pixels, on_scene = pixels_on_scene(drawn, like, what, nudge)
     order = _drawing_order(drawn, what, options)
     order = order[on_scene[order]]
-    dtype = _dtype_for([*coding.codes.tolist(), *coding.classes.codes, options.ignore], what)
+    dtype = _dtype_for([*coding.codes.tolist(), *coding.classes.codes, coding.ignore], what)
     geometries, codes = repaired(pixels[order], coding.codes[order].astype(dtype), what)
     shapes = Shapes(geometries, codes, coding.background, options.all_touched)
     transform = grid_transform(like, "the scene")
     labels = place(_burned_lazily(shapes, like, dtype), like.rio.crs, transform)
-    return labels.assign_attrs(coding.to_attrs())
+    marked: xr.DataArray = labels.rio.write_nodata(coding.ignore)
+    return marked.assign_attrs(coding.to_attrs())
 
 
 def plane_chunks(like: xr.DataArray, itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

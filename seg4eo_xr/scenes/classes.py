@@ -154,7 +154,8 @@ class ClassTable:
         if unknown:
             raise ValueError(
                 f"labels hold the class codes {unknown}, which are not in the class table "
-                f"{list(self.codes)}; add them to the table, or set them to {ignore} (ignored)"
+                f'{list(self.codes)}; add them to the table, or say that they mean "no label" with '
+                "unlabelled= (--unlabelled)"
             )
         indices = np.array([position[int(code)] for code in found], np.uint8)
         return indices[inverse].reshape(labels.shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.unlabelled import free_code
 from seg4eo_xr.scenes.vectors import read_vector
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 NUMBERED = {"class_numbering": "alphabetical"}
 """Attribute of labels whose names got their codes for want of any."""
 
+# Stands for the code of features without a label until that of all classes is known.
+_UNLABELLED = np.iinfo(np.int64).min
+
 
 @dataclass(frozen=True)
 class Coding:
@@ -35,6 +39,8 @@ class Coding:
         Code of pixels outside all features.
     classes
         The classes that both stand for.
+    ignore
+        Code of features without a label.
     numbered
         Whether names got their codes for want of any, so that the codes mean nothing elsewhere.
     """
@@ -42,6 +48,7 @@ class Coding:
     codes: np.ndarray
     background: int
     classes: ClassTable
+    ignore: int
     numbered: bool = False
 
     def to_attrs(self) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def code_features(
         codes = np.ones(len(features), np.int64)
         code_of = {str(features.attrs.get("name", "labelled")): 1}
     else:
-        outside = options.ignore if options.background is None else options.background
+        outside = _UNLABELLED if options.background is None else options.background
         values = column_of(features, options.column, what)
         codes, code_of, numbered = _codes_of_column(values, what, options, classes)
     names = {code: name for name, code in code_of.items()}
@@ -92,17 +99,23 @@ def code_features(
     if classes is not None:
         code_of |= classes.code_of
     options = options.with_codes(code_of, what)
-    codes = np.where(np.isin(codes, list(options.no_label)), options.ignore, codes)
-    outside = options.ignore if outside in options.no_label else outside
-    kept = sorted(set(names) - options.no_label)
+    unlabelled = options.no_label | {_UNLABELLED}
+    codes = np.where(np.isin(codes, list(unlabelled)), _UNLABELLED, codes)
+    outside = _UNLABELLED if outside in unlabelled else outside
+    kept = sorted(set(names) - unlabelled)
     if not kept:
         raise ValueError(
             f"{what} name no class: the column {options.column!r} holds only missing values "
             "and what is unlabelled"
         )
+    ignore = options.ignore
+    if ignore is None:
+        ignore = free_code([*kept, *(() if classes is None else classes.codes)])
+    codes[codes == _UNLABELLED] = ignore
+    outside = ignore if outside == _UNLABELLED else outside
     if classes is None:
         table = ClassTable.from_codes(kept, [names[code] for code in kept])
-        return Coding(codes, outside, table, numbered)
+        return Coding(codes, outside, table, ignore, numbered)
     unknown = [code for code in kept if code not in classes.codes]
     if unknown:
         raise ValueError(
@@ -110,7 +123,7 @@ def code_features(
             f"{list(classes.codes)}; add them to the table, or name them in unlabelled= "
             "(--unlabelled)"
         )
-    return Coding(codes, outside, classes.without(options.no_label))
+    return Coding(codes, outside, classes.without(options.no_label), ignore)
 
 
 def column_of(features: gpd.GeoDataFrame, column: str, what: str) -> Any:
@@ -130,7 +143,7 @@ def _codes_of_column(
     """
     missing = column.isna().to_numpy()
     present = column[~missing]
-    codes = np.full(len(column), options.ignore, np.int64)
+    codes = np.full(len(column), _UNLABELLED, np.int64)
     numbers = whole_numbers(present, what)
     if numbers is not None:
         codes[~missing] = numbers
@@ -139,7 +152,7 @@ def _codes_of_column(
     table = _table_of_names(texts) if classes is None else classes
     # what means "no label" need not be in the table
     code_of = dict.fromkeys(
-        (name for name in options.unlabelled if isinstance(name, str)), options.ignore
+        (name for name in options.unlabelled if isinstance(name, str)), _UNLABELLED
     )
     code_of |= table.code_of
     unknown = sorted(set(texts) - set(code_of))

@@ -34,8 +34,10 @@ class LabelOptions(OptionSet):
     background: int | None = None
     """Code of pixels outside all features; 0 without a column, else the ignored code, if not
     given."""
-    ignore: int = 255
-    """Code of unlabelled pixels; the raster's own nodata value becomes it too."""
+    ignore: int | None = None
+    """Code of unlabelled pixels, in the source and in the labels; the raster's own nodata value
+    becomes it too. If not given, only the raster's nodata value means "no label" in it; unlabelled
+    pixels have this value, else 255, or where 255 is a class a code that no class has."""
     layer: str | None = None
     """Layer of the vector file; the first if not given."""
     unlabelled: tuple[int | str, ...] = ()
@@ -72,7 +74,7 @@ class LabelOptions(OptionSet):
 
     @property
     def no_label(self) -> frozenset[int]:
-        """Every code that stands for no class.
+        """Every code that is said to stand for no class.
 
         Raises
         ------
@@ -80,7 +82,8 @@ class LabelOptions(OptionSet):
             If names of classes are among them: their codes are for `with_codes` to give.
         """
         coded = self.with_codes({}, "the labels")
-        return frozenset({self.ignore, *(int(code) for code in coded.unlabelled)})
+        stated = () if self.ignore is None else (self.ignore,)
+        return frozenset({*stated, *(int(code) for code in coded.unlabelled)})
 
     def with_codes(self, code_of: Mapping[str, int], what: str) -> LabelOptions:
         """Put codes for the names in ``unlabelled``.

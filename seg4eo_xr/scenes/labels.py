@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,16 @@ from seg4eo_xr.scenes.grid import (
 )
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.open import is_zarr, open_scene
-from seg4eo_xr.scenes.rasters import is_raster, read_raster
+from seg4eo_xr.scenes.rasters import is_raster, is_remote, read_raster
 from seg4eo_xr.scenes.resampling import Grid, resample
+from seg4eo_xr.scenes.unlabelled import (
+    ChosenCode,
+    can_occur,
+    choose_code,
+    count_codes,
+    fits_byte,
+    warn_of_codes,
+)
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, read_vector
 
 if TYPE_CHECKING:
@@ -72,9 +80,10 @@ def open_labels(
     Returns
     -------
     DataArray (y, x), uint8 or int16
-        Named "labels"; ``ignore`` is its nodata value, and the class table, where known, stands in
-        the attributes (`ClassTable.from_attrs`). Rasters of uint8 stay so unless a class has a
-        wider code, others become int16.
+        Named "labels". Pixels without a label have its nodata value (``labels.rio.nodata``): see
+        ``ignore`` of `LabelOptions`. The class table, where known, is in the attributes
+        (`ClassTable.from_attrs`). Rasters of uint8 stay so unless a class has a wider code, others
+        become int16.
 
     Raises
     ------
@@ -88,7 +97,15 @@ def open_labels(
     Warns
     -----
     LabelWarning
-        If polygons are invalid; they are repaired.
+        If polygons are invalid; they are repaired. If a raster without a nodata value holds 255 or
+        negative codes: they are classes, unless `options` say otherwise.
+
+    Notes
+    -----
+    Of a raster file without a nodata value the codes are counted when it is opened: of the part on
+    the scene, in files of more than 48 million pixels in chunks spread evenly over it. Lazy arrays
+    without a nodata value are not read: 255 means "no label" in them, and where patches are
+    extracted or a map is evaluated, a warning has the number of such pixels.
 
     Examples
     --------
@@ -108,19 +125,19 @@ def open_labels(
         if classes is None and isinstance(source, (str, Path)) and not is_zarr(source):
             named = named_classes(source)
             opened = opened if named is None else opened.assign_attrs(named.to_attrs())
-        labels = _from_raster(opened, like, what, options, classes)
+        labels = _from_raster(opened, like, what, options, classes, source)
     elif like is None:
         raise ValueError(f"{what} are vector data: pass the scene as like= to give them a grid")
     else:
         labels = burn(opened, like, what, options, classes)
     if options.ignore_border:
-        labels = ignore_borders(labels, options.ignore_border, options.ignore)
-    marked: xr.DataArray = labels.rename("labels").rio.write_nodata(options.ignore)
+        labels = ignore_borders(labels, options.ignore_border, int(labels.rio.nodata))
+    labels = labels.rename("labels")
     if isinstance(source, (str, Path)):
         _LOGGER.info(
-            "opened %s: %s, %s", what, marked.dtype, marked.attrs.get("class_names", "no names")
+            "opened %s: %s, %s", what, labels.dtype, labels.attrs.get("class_names", "no names")
         )
-    return marked
+    return labels
 
 
 def _open(
@@ -153,6 +170,7 @@ def _from_raster(
     what: str,
     options: LabelOptions,
     classes: ClassTable | None,
+    source: Any,
 ) -> xr.DataArray:
     one = what.replace("labels", "label raster", 1)
     raster = as_band_y_x(raster, one)
@@ -165,15 +183,20 @@ def _from_raster(
     require_degrees(raster.rio.bounds(), raster.rio.crs, what)
     if raster.dtype.kind not in "biuf":
         raise ValueError(f"{what} have the dtype {raster.dtype}, but class codes are whole numbers")
-    plane = raster.isel(band=0, drop=True)
-    options, table = _labelled_classes(raster.attrs, classes, options, what)
+    plane = place(raster.isel(band=0).data, raster.rio.crs, grid_transform(raster, one))
+    plane, nodata = plane.assign_attrs(raster.attrs), stated_nodata(raster)
+    if like is not None:
+        plane = cut_to(plane, like)
+    options, table, chosen = _settled(plane, nodata, classes, options, what, source)
+    assert options.ignore is not None
     stated = [options.ignore, *(() if table is None else table.codes)]
-    byte = _fits_byte(plane.dtype) and 0 <= min(stated) <= max(stated) <= 255
+    byte = fits_byte(plane.dtype) and 0 <= min(stated) <= max(stated) <= 255
     rules = _Rules(
-        nodata=stated_nodata(plane),
+        nodata=nodata,
         ignore=options.ignore,
         unlabelled=tuple(sorted(options.no_label - {options.ignore})),
         known=None if classes is None or table is None else table.codes,
+        reserved=chosen.reserved and options.ignore not in options.unlabelled,
         dtype=np.dtype(np.uint8 if byte else np.int16),
         what=what,
     )
@@ -184,13 +207,43 @@ def _from_raster(
         dask="parallelized",
         output_dtypes=[rules.dtype],
     )
-    labels = place(codes.data, plane.rio.crs, grid_transform(raster, one))
+    labels = place(codes.data, plane.rio.crs, grid_transform(plane, one))
+    labels = labels.assign_attrs(chosen.attrs).rio.write_nodata(options.ignore)
     if like is not None:
         labels = _on_grid_of(labels, like, what, options)
     if table is None:
         return labels
     numbered = classes is None and is_numbered(raster.attrs)
     return labels.assign_attrs(table.to_attrs() | (NUMBERED if numbered else {}))
+
+
+def _settled(
+    plane: xr.DataArray,
+    nodata: float | None,
+    classes: ClassTable | None,
+    options: LabelOptions,
+    what: str,
+    source: Any,
+) -> tuple[LabelOptions, ClassTable | None, ChosenCode]:
+    """Options without names and with a code for pixels without a label, and the class table."""
+    options, table = _labelled_classes(plane.attrs, classes, options, what)
+    chosen = ChosenCode(options.ignore)
+    if options.ignore is None:
+        counts = None
+        if not can_occur(nodata, plane.dtype):
+            from_file = isinstance(source, (str, Path))
+            if from_file or plane.chunks is None:
+                counts = count_codes(plane.data, remote=from_file and is_remote(source))
+                counts = counts.without(options.no_label)
+        known = () if table is None else table.codes
+        recoded = bool(options.no_label) or plane.dtype.kind == "f"
+        chosen = choose_code(plane, nodata, known, counts, recoded=recoded)
+        if counts is not None and classes is None:
+            warn_of_codes(counts, what, known, stacklevel=4)
+        options = replace(options, ignore=chosen.code)
+    if table is None or (classes is None and options.no_label.issuperset(table.codes)):
+        return options, None, chosen
+    return options, table.without(options.no_label), chosen
 
 
 def _on_grid_of(
@@ -200,11 +253,9 @@ def _on_grid_of(
     if options.warp and Grid.of(labels) != Grid.of(like):
         require_degrees(like.rio.bounds(), like.rio.crs, "the scene")
         require_overlap(labels, like, what)
-        labels = resample(
-            labels.rio.write_nodata(options.ignore),
-            Grid.of(like),
-            resampling=options.warp_resampling,
-        )
+        attrs = labels.attrs
+        labels = resample(labels, Grid.of(like), resampling=options.warp_resampling)
+        labels = labels.assign_attrs(attrs)
     else:
         one = what.replace("labels", "label raster", 1)
         require_same_grid(labels, like, one, "the scene")
@@ -224,12 +275,9 @@ class _Rules:
     ignore: int
     unlabelled: tuple[int, ...]
     known: tuple[int, ...] | None
+    reserved: bool
     dtype: np.dtype[Any]
     what: str
-
-
-def _fits_byte(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "b" or dtype == np.uint8
 
 
 def _as_codes(values: np.ndarray, rules: _Rules) -> np.ndarray:
@@ -239,6 +287,13 @@ def _as_codes(values: np.ndarray, rules: _Rules) -> np.ndarray:
         codes = values
     else:
         codes = _recoded(values, recoded, rules)
+    if rules.reserved and (values == rules.ignore).any():
+        raise ValueError(
+            f"{rules.what} hold the code {rules.ignore}, which here is the mark of pixels without "
+            f"a label; if these pixels have none, say so with ignore={rules.ignore} (--ignore "
+            f"{rules.ignore}); if it is a class, list the classes, {rules.ignore} among them, with "
+            "classes= (--classes)"
+        )
     if rules.known is not None:
         _require_known(codes, rules.known, rules)
     return codes
@@ -293,7 +348,7 @@ def _require_known(codes: np.ndarray, known: tuple[int, ...], rules: _Rules) -> 
 def _labelled_classes(
     attrs: dict[Any, Any], classes: ClassTable | None, options: LabelOptions, what: str
 ) -> tuple[LabelOptions, ClassTable | None]:
-    """Options without names, and the class table, given or of a file's tags, without their codes.
+    """Options without names, and the class table, given or of a file's tags.
 
     Tags may be somebody else's, and make no table.
     """
@@ -303,7 +358,4 @@ def _labelled_classes(
             table = ClassTable.from_attrs(attrs)
     if table is None:
         return options.with_codes({}, what), None
-    options = options.with_codes(table.code_of, what)
-    if classes is None and options.no_label.issuperset(table.codes):
-        return options, None
-    return options, table.without(options.no_label)
+    return options.with_codes(table.code_of, what), table

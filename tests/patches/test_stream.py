@@ -18,6 +18,7 @@ from seg4eo_xr.patches.shards import ShardReader
 from seg4eo_xr.patches.store import open_store
 from seg4eo_xr.patches.stream import PatchStream
 from seg4eo_xr.scenes.contract import valid_mask
+from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.testing import synthetic_sentinel2
 
 
@@ -250,7 +251,8 @@ def test_labels_of_two_bytes_become_indices(tmp_path):
     wide = wide.rio.write_nodata(-1)
     path = tmp_path / "a.zarr"
     split = RandomSplit(1, 0, 0)
-    store = extract_patches(scene, wide, path, patch_size=32, split=split, progress=False)
+    with pytest.warns(LabelWarning, match=r"-50 in 1,425 of 4,096 pixels.*--unlabelled -150 -50"):
+        store = extract_patches(scene, wide, path, patch_size=32, split=split, progress=False)
     (batch,) = batches(store, batch_size=4, shuffle=False)
     codes = np.array(store.contract.classes.codes)
     assert codes.min() < 0

@@ -79,7 +79,9 @@ def test_what_remains_without_some_codes_keeps_name_and_colour(table, dropped):
 
 
 def test_unknown_codes_are_named():
-    with pytest.raises(ValueError, match=r"\[3, 9\].*not in the class table \[1, 2\].*255"):
+    with pytest.raises(
+        ValueError, match=r"\[3, 9\].*not in the class table \[1, 2\].*--unlabelled"
+    ):
         ClassTable.from_codes([1, 2]).encode(np.array([[1, 3], [9, 255]]), ignore=255)
 
 

@@ -26,7 +26,8 @@ def test_impossible_options_are_refused(changes, kind, message):
 
 def test_every_code_without_a_label():
     options = LabelOptions(unlabelled=[0, 9])
-    assert options.no_label == {0, 9, 255}
+    assert options.no_label == {0, 9}
+    assert LabelOptions(unlabelled=[0, 9], ignore=255).no_label == {0, 9, 255}
     assert hash(options) == hash(LabelOptions(unlabelled=("0", 9)))
 
 

@@ -66,7 +66,8 @@ class TestRasters:
         codes = LABELS.where(LABELS != 255, 0).astype(dtype).rio.write_nodata(0)
         opened = open_labels(codes)
         assert opened.dtype == np.int16
-        assert np.array_equal(opened, LABELS)
+        assert opened.rio.nodata == 0
+        assert np.array_equal(opened.where(opened != 0, 255), LABELS)
 
     def test_nodata_and_nan_are_ignored(self):
         codes = LABELS.where(LABELS != 3).rio.write_nodata(1)
@@ -202,6 +203,7 @@ class TestClasses:
         expected = open_labels(LABELS, like=SCENE, unlabelled=(table.codes[1],))
         for source, classes in ((LABELS, None), (LABELS.drop_attrs(deep=False), table)):
             given = {"like": SCENE, "classes": classes, "unlabelled": (table.names[1],)}
+            given["ignore"] = 255
             assert np.array_equal(open_labels(source, **given), expected)
         with pytest.raises(ValueError, match=r"\(--unlabelled\) names \['fog'\].*no class table"):
             open_labels(LABELS.drop_attrs(deep=False), unlabelled=("fog",))
@@ -232,7 +234,7 @@ class TestClasses:
 
     def test_category_names_of_a_file_become_its_classes(self, tmp_path):
         path = tmp_path / "labels.tif"
-        LABELS.drop_attrs(deep=False).rio.to_raster(path)
+        LABELS.drop_attrs(deep=False).rio.write_nodata(255).rio.to_raster(path)
         assert ClassTable.from_attrs(open_labels(path).attrs) is None
         names = "".join(f"<Category>cover {i}</Category>" for i in range(6))
         path.with_suffix(".tif.aux.xml").write_text(
