@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg4eo_xr.notices import warn
+from seg4eo_xr.notices import Seg4EOWarning, warn
 from seg4eo_xr.scenes.bands import has_nodata
 from seg4eo_xr.scenes.class_files import read_classes
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.conform import PIXEL_TOLERANCE, ground_sample_distance
 from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.scenes.missing import fits
-from seg4eo_xr.scenes.open import band_names_of, band_scaling
+from seg4eo_xr.scenes.open import band_names_of, band_scaling, select_bands
 from seg4eo_xr.scenes.unlabelled import USUAL, free_code, is_counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seg4eo_xr.patches.sources import PatchSource
+    from numpy.typing import NDArray
+
+    from seg4eo_xr.patches.sources import PatchSource, ScenePatches
     from seg4eo_xr.patches.store import PatchStore
+    from seg4eo_xr.scenes.contract import Contract
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -134,6 +139,48 @@ def with_one_nodata(
             source = source.with_nodata(float(mark))
         joined.append(source)
     return joined
+
+
+def in_order_of(source: ScenePatches, bands: Sequence[str]) -> ScenePatches:
+    """Bring a scene's bands into an order; as they are where other bands than these are there."""
+    names = band_names_of(source.scene)
+    if names == list(bands) or set(names) != set(bands):
+        return source
+    return replace(source, scene=select_bands(source.scene, bands))
+
+
+def pixel_sizes(sources: Sequence[PatchSource], patch_size: int) -> NDArray[np.float64]:
+    """Width and height on the ground of a pixel of each source's patches, in metres, ``(n, 2)``."""
+    return np.array(
+        [
+            np.array(ground_sample_distance(source.scene))
+            * (np.median(source.windows.widths), np.median(source.windows.heights))
+            / patch_size
+            for source in sources
+        ]
+    )
+
+
+def warn_of_pixel_sizes(
+    sources: Sequence[PatchSource], patch_size: int, existing: Contract | None
+) -> None:
+    """Warn where the patches of one store have pixels of several sizes."""
+    names, sizes = [source.name for source in sources], pixel_sizes(sources, patch_size)
+    if existing is not None:
+        held = np.reshape(existing.pixel_range or existing.ground_sample_distance, (-1, 2))
+        names, sizes = ["the store"] * len(held) + names, np.concatenate([held, sizes])
+    areas = sizes.prod(axis=1)
+    small, large = int(areas.argmin()), int(areas.argmax())
+    if np.allclose(sizes[small], sizes[large], rtol=PIXEL_TOLERANCE):
+        return
+    told = [f"{sizes[i][0]:.4g} × {sizes[i][1]:.4g} m in {names[i]}" for i in (small, large)]
+    warn(
+        f"pixels are {told[0]} and {told[1]}: a model sees the same objects in several sizes. "
+        "Bring the scenes to one pixel size with resolution= (--resolution), or write a store for "
+        "each",
+        Seg4EOWarning,
+        stacklevel=4,
+    )
 
 
 def common_table(sources: Sequence[PatchSource]) -> ClassTable | None:

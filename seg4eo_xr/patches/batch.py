@@ -12,7 +12,7 @@ from seg4eo_xr.geometry.splits import ColumnSplit, as_rule
 from seg4eo_xr.html import card_html, lines_html, table_html
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
-from seg4eo_xr.patches.agreement import as_class_table, require_alike
+from seg4eo_xr.patches.agreement import as_class_table, in_order_of, require_alike
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.options import ExtractOptions
@@ -22,7 +22,7 @@ from seg4eo_xr.scenes.bands import has_nodata
 from seg4eo_xr.scenes.coding import common_classes
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
-from seg4eo_xr.scenes.open import open_scene
+from seg4eo_xr.scenes.open import band_names_of, open_scene
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ def extract_batch(
 ) -> BatchResult:
     """Cut many scenes into patches of one store.
 
-    Scenes may differ in CRS and size; they agree in bands, dtype, nodata and scaling, which the
-    first one that can be opened sets. A scene that states no nodata value takes that of the
-    others, and its valid numbers that equal it move by one. With ``append=True`` scenes that the
-    store holds already, by name, are skipped: after some have failed, the same call tries these
-    again.
+    Scenes may differ in CRS, size and the order of their bands, which are matched by name. They
+    agree in bands, dtype, nodata and scaling, which the first one that can be opened sets. A scene
+    that states no nodata value takes that of the others, and its valid numbers that equal it move
+    by one. With ``append=True`` scenes that the store holds already, by name, are skipped: after
+    some have failed, the same call tries these again.
 
     Parameters
     ----------
@@ -173,9 +173,11 @@ def extract_batch(
                 scene_options=scene_options,
             )
             if sources:
+                source = in_order_of(source, band_names_of(sources[0].scene))
                 marked = (one for one in sources if has_nodata(one.scene))
                 require_alike(next(marked, sources[0]), source)
             if existing is not None:
+                source = in_order_of(source, existing.contract.bands)
                 existing.require_fits(source, options)
             sources.append(source)
         except _SCENE_ERRORS as error:

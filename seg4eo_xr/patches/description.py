@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seg4eo_xr.geometry.leakage import leakage
+from seg4eo_xr.patches.agreement import pixel_sizes
 from seg4eo_xr.patches.footprints import footprints_of
 from seg4eo_xr.patches.store import UNUSED
 from seg4eo_xr.patches.summary import (
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from seg4eo_xr.geometry.splits import Split
-    from seg4eo_xr.patches.grids import PatchWindows
     from seg4eo_xr.patches.planning import Extraction
     from seg4eo_xr.patches.sources import PatchSource
     from seg4eo_xr.patches.summary import ShardSummary
     from seg4eo_xr.scenes.contract import Contract
 
+# Relative; the scale of a projection changes by less from tile to tile.
+_ONE_SIZE = 0.01
 Coordinates = dict[str, tuple[tuple[str, ...], "NDArray[Any]"]]
 
 
@@ -84,10 +86,10 @@ def _contract(
         ignore=job.rules.ignore,
         dark=typical_dark(scenes),
     )
-    if job.existing is not None:
-        distance = job.existing.contract.ground_sample_distance
-        return replace(contract, ground_sample_distance=distance)
-    return _at_patch_resolution(contract, first.windows, job.options.patch_size)
+    edges = np.cumsum([len(source.windows) for source in job.sources])[:-1]
+    of_source = np.split(usable & (job.splits == "train"), edges)
+    trained = [source for source, own in zip(job.sources, of_source, strict=True) if own.any()]
+    return _at_pixel_sizes(contract, trained, job)
 
 
 def _why_no_training_patch(
@@ -151,16 +153,20 @@ def _of_source(source: PatchSource, number: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def _at_patch_resolution(contract: Contract, windows: PatchWindows, patch_size: int) -> Contract:
-    """Give the size of a patch's pixels where windows were resampled (their median)."""
-    width, height = contract.ground_sample_distance
-    return replace(
-        contract,
-        ground_sample_distance=(
-            width * float(np.median(windows.widths)) / patch_size,
-            height * float(np.median(windows.heights)) / patch_size,
-        ),
-    )
+def _at_pixel_sizes(
+    contract: Contract, trained: Sequence[PatchSource], job: Extraction
+) -> Contract:
+    """Give the size of a patch's pixels: that of the first training scene, and from all of them."""
+    sizes = pixel_sizes(trained, job.options.patch_size).reshape(-1, 2)
+    if job.existing is not None:
+        known = job.existing.contract
+        held = np.reshape(known.pixel_range or known.ground_sample_distance, (-1, 2))
+        sizes = np.concatenate([np.array([known.ground_sample_distance]), held, sizes])
+    smallest, largest = sizes.min(axis=0), sizes.max(axis=0)
+    alike = np.allclose(smallest, largest, rtol=_ONE_SIZE)
+    several = () if alike else (*smallest.tolist(), *largest.tolist())
+    width, height = sizes[0].tolist()
+    return replace(contract, ground_sample_distance=(width, height), pixel_range=several)
 
 
 def _scene_tables(

@@ -11,7 +11,7 @@ import numpy as np
 from seg4eo_xr.geometry.splits import ColumnSplit, as_rule
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
-from seg4eo_xr.patches.agreement import as_class_table
+from seg4eo_xr.patches.agreement import as_class_table, in_order_of
 from seg4eo_xr.patches.building import (
     JOURNAL,
     built_anew,
@@ -143,6 +143,8 @@ def extract_patches(
         group_column=rule.column if isinstance(rule, ColumnSplit) else None,
         classes=classes if existing is None else existing.contract.classes,
     )
+    if existing is not None:
+        source = in_order_of(source, existing.contract.bands)
     job = plan_extraction([source], options, split=rule, classes=classes, existing=existing)
     return run_extraction(job, target, progress=progress)
 

@@ -16,6 +16,7 @@ from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.patches.agreement import (
     common_table,
     require_alike,
+    warn_of_pixel_sizes,
     with_one_code,
     with_one_nodata,
 )
@@ -252,6 +253,8 @@ def plan_extraction(
     else:
         sources, classes = with_one_code(sources, classes)
     first = sources[0]
+    held = None if existing is None else existing.contract
+    warn_of_pixel_sizes(sources, options.patch_size, held)
     dealt = _dealt(sources, split, existing)
     taken, splits = _without_left_out(sources, dealt)
     nodata = first.scene.rio.nodata

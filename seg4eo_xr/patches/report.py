@@ -83,12 +83,11 @@ def _filled(store: PatchStore) -> list[SplitName]:
 
 def _summary(store: PatchStore) -> list[str]:
     contract = store.contract
-    width, height = contract.ground_sample_distance
     bands = len(contract.bands)
     raw = len(store) * store.patch_size**2 * bands * store.dtype.itemsize / 1e6
     lines = [
         f"{len(store)} patches of {store.patch_size} × {store.patch_size} px, {bands} bands of "
-        f"{contract.dtype}, pixels of {width:.4g} × {height:.4g} m",
+        f"{contract.dtype}, pixels of {contract.pixels_text}",
         f"{raw:.1f} MB of images{_stored(store)}, {store.shard_size} patches a shard",
     ]
     scenes = store.attrs["scenes"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.contract import Contract
 
 # Networks see texture: beyond a tenth of a pixel's size objects look different to them.
-_RESOLUTION_TOLERANCE = 0.1
+PIXEL_TOLERANCE = 0.1
 
 # Fewer pixels than this say nothing about a scene.
 _FEWEST_VALUES = 100
@@ -103,18 +103,19 @@ def conform(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
     Warns
     -----
     ContractWarning
-        If pixels differ in size by more than a tenth, or if the model knows its bands by their
-        positions alone and the scene's have other names.
+        If pixels differ in size by more than a tenth from those of all training scenes, or if the
+        model knows its bands by their positions alone and the scene's have other names.
     """
     wanted = contract.ground_sample_distance
     if np.isnan(wanted).any():
         return _bands_by_position(scene, contract)
     scene = _pick_bands(scene, contract.bands)
     ours = ground_sample_distance(scene)
-    if not np.allclose(ours, wanted, rtol=_RESOLUTION_TOLERANCE):
+    nearest = np.clip(ours, *np.reshape(contract.pixel_range or (*wanted, *wanted), (2, 2)))
+    if not np.allclose(ours, nearest, rtol=PIXEL_TOLERANCE):
         warnings.warn(
             f"the scene's pixels are {ours[0]:.4g} × {ours[1]:.4g} m, but the model was trained on "
-            f"{wanted[0]:.4g} × {wanted[1]:.4g} m; resample the scene, or expect poorer results",
+            f"{contract.pixels_text}; resample the scene, or expect poorer results",
             ContractWarning,
             stacklevel=3,
         )

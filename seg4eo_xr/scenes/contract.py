@@ -96,6 +96,9 @@ class Contract:
     dark
         Low physical value per band: the first percentile of a typical training patch, which shows
         by which convention Sentinel-2's numbers are stored. Empty where a model does not say.
+    pixel_range
+        Smallest width and height, and largest width and height, of a pixel of the training scenes
+        on the ground, in metres. Empty where all have `ground_sample_distance`.
     """
 
     bands: tuple[str, ...]
@@ -111,6 +114,7 @@ class Contract:
     classes: ClassTable
     ignore: int = 255
     dark: tuple[float, ...] = ()
+    pixel_range: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.bands)) != len(self.bands):
@@ -144,12 +148,18 @@ class Contract:
         return Markup(lines_html(self._facts()) + bands + self.classes.to_html())
 
     def _facts(self) -> list[str]:
-        width, height = self.ground_sample_distance
         nodata = "no nodata value" if self.nodata is None else f"nodata {self.nodata:g}"
         where = "any band" if self.nodata_rule == "any" else "all bands"
-        pixels = f"pixels of {width:.4g} × {height:.4g} m"
         rule = self.normalization.kind
-        return [f"{self.dtype}, {nodata} in {where}", f"{pixels}, normalised by {rule}"]
+        pixels = f"pixels of {self.pixels_text}, normalised by {rule}"
+        return [f"{self.dtype}, {nodata} in {where}", pixels]
+
+    @property
+    def pixels_text(self) -> str:
+        """Size of a pixel on the ground, for messages: of the training scenes from … to …."""
+        sizes = self.pixel_range or self.ground_sample_distance
+        texts = [f"{sizes[i]:.4g} × {sizes[i + 1]:.4g} m" for i in range(0, len(sizes), 2)]
+        return " to ".join(texts)
 
     def _band_table(self) -> tuple[list[str], list[list[str]]]:
         rule = self.normalization
@@ -181,6 +191,7 @@ class Contract:
                     **mapping,
                     **{name: tuple(mapping[name]) for name in tuples},
                     "dark": tuple(mapping.get("dark", ())),
+                    "pixel_range": tuple(mapping.get("pixel_range", ())),
                     "normalization": Normalization(
                         rule["kind"],
                         tuple(rule["lower"]),
