@@ -209,6 +209,7 @@ def read_scene(
 def _lazy(path: str | Path, chunks: Chunks, layout: FileLayout, what: str) -> xr.DataArray:
     """Make a lazy array of a file whose layout is known."""
     _require_complete(path, what)
+    version = _version(path)
     try:
         opened = _opened(path, layout)
     except (RasterioIOError, OverflowError, ValueError) as error:
@@ -218,7 +219,7 @@ def _lazy(path: str | Path, chunks: Chunks, layout: FileLayout, what: str) -> xr
     sides = chunk_sides(sizes, layout.blocks, layout.dtype.itemsize, chunks)
     place = absolute_name(path)
     lazy = da.from_array(
-        _Reader(place, opened.shape, layout),
+        _Reader(place, opened.shape, layout, version),
         chunks=(sizes["band"], sides["y"], sides["x"]),
         name=_name_of_chunks(place, sides, layout),
         lock=False,
@@ -300,12 +301,21 @@ class _Reader:
     """What dask reads chunks from; errors of reading name the file and what to do.
 
     The file is opened for each chunk. A file that stays open fills GDAL's cache with blocks that
-    nobody reads again, up to a twentieth of the machine's memory.
+    nobody reads again, up to a twentieth of the machine's memory. A local file that has changed
+    since it was opened is an error, since chunks that are read before and after do not belong
+    together.
     """
 
-    def __init__(self, path: str, shape: tuple[int, ...], layout: FileLayout) -> None:
+    def __init__(
+        self,
+        path: str,
+        shape: tuple[int, ...],
+        layout: FileLayout,
+        version: tuple[int, int] | None,
+    ) -> None:
         self._path = path
         self._layout = layout
+        self._version = version
         self.shape = shape
         self.dtype = layout.dtype
         self.ndim = len(shape)
@@ -327,6 +337,12 @@ class _Reader:
                 f"cannot read rows {rows.start}..{rows.stop} and columns {cols.start}..{cols.stop} "
                 f"of {self._path!r}: {why}"
             ) from error
+        if _version(self._path) != self._version:
+            raise OSError(
+                f"{self._path!r} has changed since it was opened; wait until it is complete, open "
+                "it again and begin again, with overwrite=True (--overwrite) where something was "
+                "begun"
+            )
         steps = (1, rows.step, cols.step)
         return np.asarray(
             values[

@@ -24,6 +24,7 @@ from toy_jobs import (
 
 import seg4eo_xr as seg
 from seg4eo_xr.geometry.tiles import Tile
+from seg4eo_xr.jobs.markers import read_marker
 from seg4eo_xr.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -226,6 +227,23 @@ def test_a_tile_that_fails_is_set_aside_and_listed(error, tmp_path, lazy):
     assert not output.exists()
     with pytest.raises(ValueError, match="no map"):
         seg.open_map(next((tmp_path / "map.zarr.run").glob("*/map.zarr")))
+
+
+def test_a_scene_that_changes_while_it_is_mapped_makes_no_map(tmp_path, monkeypatch):
+    toy_scene().rio.to_raster(tmp_path / "scene.tif")
+    output = tmp_path / "map.tif"
+
+    (toy_scene() + 1).rio.to_raster(tmp_path / "other.tif")
+
+    def read_and_change(folder, tile):
+        if tile == Tile(1, 1):
+            (tmp_path / "other.tif").replace(tmp_path / "scene.tif")
+        return read_marker(folder, tile)
+
+    monkeypatch.setattr("seg4eo_xr.jobs.tile_work.read_marker", read_and_change)
+    with pytest.raises(seg.JobFailedError, match=r"scene.tif' has changed since it was opened"):
+        seg.predict_to_zarr(tmp_path / "scene.tif", toy_checkpoint(), output, retries=0, **OPTIONS)
+    assert not output.exists()
 
 
 def test_a_job_gives_up_when_many_tiles_fail(tmp_path, monkeypatch):

@@ -39,6 +39,18 @@ def test_what_is_selected_lazily_is_what_the_file_holds(path, bands, rows, cols,
     np.testing.assert_array_equal(np.asarray(lazy), whole)
 
 
+def test_a_file_that_changes_after_it_was_opened_is_not_read(path, tmp_path):
+    copy = tmp_path / "scene.tif"
+    copy.write_bytes(path.read_bytes())
+    scene = read_scene(copy)
+    np.testing.assert_array_equal(scene, read_scene(path))
+    with rasterio.open(copy, "r+") as file:
+        file.write(file.read() + 1)
+    with pytest.raises(OSError, match="has changed since it was opened"):
+        scene.compute()
+    assert read_scene(copy).compute().equals(read_scene(path) + 1)
+
+
 @pytest.mark.parametrize(
     ("source", "remedy"),
     [
