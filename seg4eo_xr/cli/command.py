@@ -30,6 +30,11 @@ class Command(ABC):
     FIRST_WORD: ClassVar[str | None] = None
     """Option whose name may be left out where it comes first."""
 
+    @classmethod
+    def completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Values of the options that are given, with those that follow from them."""
+        return values
+
     @abstractmethod
     def run(self, *, progress: bool) -> Told:
         """Do the work and say what was made.

@@ -87,6 +87,7 @@ def _answer(words: list[str]) -> int:
         return 0
     if general.config is not None:
         values = read_settings(general.config, command) | values
+    values = command.completed(values)
     if general.dump_config:
         say(_dump(name, command, values), end="")
         return 0

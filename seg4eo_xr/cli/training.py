@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from seg4eo_xr.cli.answers import of_report, of_run
 from seg4eo_xr.cli.command import Command, Told
@@ -66,7 +66,8 @@ class Train(Command):
     overwrite: bool = False
     """Replace another run in save_dir."""
     resume: bool = False
-    """Go on with a run in save_dir that was stopped."""
+    """Go on with a run in save_dir that was stopped; options that are not given are the run's, and
+    epochs can be raised."""
     val_strategy: Literal["split", "kfold"] = "split"
     """Validate on the store's validation patches, or on folds as cross-validate does."""
     log_per_class: bool = False
@@ -75,6 +76,21 @@ class Train(Command):
     """With kfold: how patches are dealt to folds."""
     training: TrainConfig = field(default_factory=TrainConfig)
     """How to train."""
+
+    @classmethod
+    def completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Add the store and the options of the run to resume."""
+        if not values.get("resume") or values.get("val_strategy") == "kfold":
+            return values
+        from seg4eo_xr.training.folder import RunFolder
+        from seg4eo_xr.training.resuming import options_of_run
+
+        run = options_of_run(RunFolder(Path(values.get("save_dir", cls.save_dir))))
+        if run is None:
+            return values
+        config, store = run
+        known = {} if store is None else {"dataset_root": store}
+        return {**known, **vars(config), **values}
 
     def run(self, *, progress: bool) -> Told:
         """Train, and say where the best checkpoints are."""

@@ -82,7 +82,8 @@ def require_patches(
     Warns
     -----
     TrainingWarning
-        If a class does not occur, or is rare and nothing makes up for it.
+        If a class does not occur, or is rare and nothing makes up for it; or if an encoder is held
+        still that has nothing to keep, or in all epochs.
     """
     for split in ("train", "validation"):
         if not len(positions[split]):
@@ -99,6 +100,15 @@ def require_patches(
     pixels = class_pixels(patches, positions["train"])
     _require_classes(patches, pixels)
     _warn_of_rare_classes(patches, pixels, config)
+    if config.freeze_encoder and not _is_pretrained(config):
+        warnings.warn(
+            "the encoder starts from random weights and is held still, so that it gives the "
+            f"decoder noise for {config.freeze_epochs} epochs; leave freeze_encoder "
+            "(--freeze_encoder) out, or start from pretrained weights (--pretrained, "
+            "--encoder_weights)",
+            TrainingWarning,
+            stacklevel=4,
+        )
     if config.freeze_encoder and config.freeze_epochs >= config.epochs:
         warnings.warn(
             f"the encoder is held still in all {config.epochs} epochs and is never trained; set "
@@ -106,6 +116,11 @@ def require_patches(
             TrainingWarning,
             stacklevel=4,
         )
+
+
+def _is_pretrained(config: TrainConfig) -> bool:
+    published = config.pretrained and config.model != "unet-dropout"
+    return published or config.encoder_weights is not None
 
 
 def _require_batch(patches: PatchStore, count: int, config: TrainConfig) -> None:

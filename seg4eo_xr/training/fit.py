@@ -28,7 +28,12 @@ from seg4eo_xr.training.devices import Processes, own_randomness, processes_of, 
 from seg4eo_xr.training.folder import RunFolder
 from seg4eo_xr.training.loggers import make_loggers, require_loggers
 from seg4eo_xr.training.report import finish_run
-from seg4eo_xr.training.resuming import StateSaver, require_same_options, require_same_run
+from seg4eo_xr.training.resuming import (
+    StateSaver,
+    options_of_run,
+    require_same_options,
+    require_same_run,
+)
 from seg4eo_xr.training.run import TrainingRun, read_run
 from seg4eo_xr.training.sizing import fitting_batch_size, is_out_of_memory, memory_message
 from seg4eo_xr.training.task import SegmentationTask
@@ -68,15 +73,16 @@ def train(
     save_dir
         Folder for the files of the run: `RunFolder` names them.
     config
-        Options; the defaults if left out.
+        Options; if left out, those of the run to resume, else the defaults.
     progress
         Whether to show a bar on standard error.
     overwrite
         Whether to replace another run in `save_dir`.
     resume
         Whether to go on with a run in `save_dir` that was stopped, with the same options: on a
-        processor it ends with the weights that it would have had. A finished run is given back as
-        it is; where there is none, one begins.
+        processor it ends with the weights that it would have had. Only ``epochs`` can be raised,
+        except with ``one_cycle``. A finished run is returned as it is; where there is none, one
+        begins.
     **changes
         Single fields of `TrainConfig`, as ``epochs=50``.
 
@@ -102,6 +108,9 @@ def train(
     """
     if overwrite and resume:
         raise ValueError("overwrite replaces a run and resume goes on with it; choose one of them")
+    if resume and config is None:
+        run = options_of_run(RunFolder(Path(save_dir)))
+        config = None if run is None else run[0]
     config = changed(config, TrainConfig, changes)
     patches = open_store(store)
     positions: dict[SplitName, NDArray[np.int64]] = {
@@ -168,7 +177,7 @@ def fit_positions(
         callbacks: list[pl.Callback] = [ReadingOrder(), RunFiles(folder, start.template)]
         if progress:
             callbacks.append(TrainingBar(config.epochs, start.steps + start.validation_steps))
-        callbacks.append(StateSaver(folder, config))
+        callbacks.append(StateSaver(folder, config, str(patches.path.absolute())))
         trainer = _trainer(folder, config, start.processes, callbacks)
         if state is None:
             folder.prepare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -9,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from seg4eo_xr.training.config import TrainConfig
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     import lightning.pytorch as pl
 
-    from seg4eo_xr.training.config import TrainConfig
     from seg4eo_xr.training.folder import RunFolder
 
 # Options that change where and how fast a training runs, and not what it learns.
 FREE_OPTIONS = ("device", "devices", "threads", "logger", "save_every")
 _CONFIG = "seg4eo_config"
+_STORE = "seg4eo_store"
 _REMEDY = "begin anew with --overwrite (overwrite=True), or give another folder"
 
 
@@ -36,11 +39,14 @@ class StateSaver(Checkpoint):
         The run's; its file is replaced at once or not at all.
     config
         Options of the training, which a resumed one has to share.
+    store
+        Path of the patch store.
     """
 
-    def __init__(self, folder: RunFolder, config: TrainConfig) -> None:
+    def __init__(self, folder: RunFolder, config: TrainConfig, store: str) -> None:
         self.folder = folder
         self.config = config
+        self.store = store
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -71,8 +77,9 @@ class StateSaver(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the options."""
+        """Add the options and the store."""
         checkpoint[_CONFIG] = self.config.to_dict()
+        checkpoint[_STORE] = self.store
 
     def _save_if_due(self, trainer: pl.Trainer) -> None:
         due = time.monotonic() - self._saved >= self.config.save_every
@@ -92,6 +99,8 @@ class StateSaver(Checkpoint):
 def require_same_options(path: Path, config: TrainConfig) -> None:
     """Raise where a state is damaged, or its training had other options that matter.
 
+    More epochs may be asked for than the training began with.
+
     Parameters
     ----------
     path
@@ -104,14 +113,45 @@ def require_same_options(path: Path, config: TrainConfig) -> None:
     ValueError
         If the file cannot be read, or naming the options that differ.
     """
+    was, _ = _state_options(path)
+    asked = config.to_dict()
+    if config.epochs > was["epochs"] and config.scheduler_type != "one_cycle":
+        was["epochs"] = config.epochs  # a cycle is laid over the epochs that it began with
+    _require_equal(was, asked, path.parent)
+
+
+def options_of_run(folder: RunFolder) -> tuple[TrainConfig, str | None] | None:
+    """Read the options of a run, and the store that it reads; None where there is no run.
+
+    Parameters
+    ----------
+    folder
+        The run's, finished or not.
+
+    Raises
+    ------
+    ValueError
+        If a file of the run is damaged.
+    """
+    if folder.is_finished:
+        report = json.loads(folder.metrics_path.read_text(encoding="utf-8"))
+        was, store = report["config"], report["store"]["path"]
+    elif folder.state_path.exists():
+        was, store = _state_options(folder.state_path)
+    else:
+        return None
+    return TrainConfig.from_dict(was), store
+
+
+def _state_options(path: Path) -> tuple[dict[str, Any], str | None]:
+    """Options and store that a state names; one of an older version names no store."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        was = dict(content[_CONFIG])
+        return dict(content[_CONFIG]), content.get(_STORE)
     except Exception as error:  # a damaged file can raise anything
         raise ValueError(
             f"{path} is no state of a training, or is damaged ({error}); {_REMEDY}"
         ) from error
-    _require_equal(was, config.to_dict(), path.parent)
 
 
 def require_same_run(was: Mapping[str, Any], config: TrainConfig, save_dir: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -46,7 +47,8 @@ def test_two_processes_learn_what_one_does(patches: PatchStore, tmp_path: Path) 
             options,
             "plain",
         ]
-        done = subprocess.run(command, capture_output=True, check=False)
+        quiet = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning"}
+        done = subprocess.run(command, capture_output=True, check=False, env=quiet)
         assert done.returncode == 0, done.stderr.decode()
         assert done.stderr == b"" or devices == 2, done.stderr.decode()
     one, two = (RunFolder(tmp_path / str(devices)) for devices in (1, 2))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -10,6 +11,7 @@ from toy_network import TinyNetwork
 from toy_training import tiny_network
 
 from seg4eo_xr.models.padding import Padded
+from seg4eo_xr.training.checks import require_patches
 from seg4eo_xr.training.config import TrainConfig
 from seg4eo_xr.training.fit import train
 from seg4eo_xr.training.freezing import encoder_of, parameter_groups
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.patches.store import PatchStore
 
 CONFIG = TrainConfig(pretrained=False, epochs=3, device="cpu", freeze_encoder=True, freeze_epochs=2)
+pytestmark = pytest.mark.filterwarnings("ignore:the encoder starts from random weights")
 
 
 def test_a_frozen_encoder_stays_bit_for_bit_and_is_trained_afterwards(
@@ -65,3 +68,28 @@ def test_the_encoder_is_found_within_whatever_is_around_it(wrap: Any) -> None:
 def test_a_network_without_an_encoder_says_so() -> None:
     with pytest.raises(ValueError, match=r"Conv2d has no encoder.*--freeze_encoder"):
         encoder_of(torch.nn.Conv2d(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "warns"),
+    [
+        ({}, True),
+        ({"pretrained": True}, False),
+        ({"encoder_weights": "file.pth"}, False),
+        ({"pretrained": True, "model": "unet-dropout"}, True),
+        ({"freeze_encoder": False}, False),
+    ],
+)
+def test_random_weights_that_are_held_still_are_warned_of(
+    patches: PatchStore, changes: dict[str, Any], warns: bool
+) -> None:
+    positions: Any = {
+        "train": patches.indices("train"),
+        "validation": patches.indices("validation"),
+    }
+    config = replace(CONFIG, batch_size=8, loss_type="dice", **changes)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        require_patches(patches, positions, config)
+    told = [str(one.message) for one in caught]
+    assert any("random weights" in one and "--encoder_weights" in one for one in told) == warns

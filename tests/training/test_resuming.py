@@ -14,6 +14,7 @@ import torch
 import toy_training
 from toy_training import noted_batches, tiny_network
 
+from seg4eo_xr.cli import main
 from seg4eo_xr.models.checkpoint import load_checkpoint
 from seg4eo_xr.training.config import TrainConfig, TrainingWarning
 from seg4eo_xr.training.fit import train
@@ -41,6 +42,7 @@ CONFIG = TrainConfig(
     save_every=0,
 )
 STATE = "training_state.ckpt"
+pytestmark = pytest.mark.filterwarnings("ignore:the encoder starts from random weights")
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +215,48 @@ def test_a_resumed_training_keeps_its_options(patches: PatchStore, stopped: Path
     assert "threads" not in str(info.value)
     with pytest.raises(ValueError, match="choose one of them"):
         train(patches, stopped, CONFIG, progress=False, resume=True, overwrite=True)
+
+
+def test_a_resumed_training_takes_the_options_of_its_run(
+    patches: PatchStore, stopped: Path
+) -> None:
+    with tiny_network():
+        run = train(patches, stopped, progress=False, resume=True, threads=1)
+        whole = train(patches, stopped.with_name("whole"), CONFIG, progress=False)
+    require_equal(whole, run)
+    # a finished run is given back whatever the defaults are
+    assert train(patches, stopped, progress=False, resume=True).metrics == run.metrics
+
+
+def test_a_command_resumes_a_run_without_its_options(
+    patches: PatchStore, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--resume", "--save_dir", str(stopped)]
+    assert main([*words, "--learning_rate", "0.5"]) == 2
+    assert "learning_rate was 0.02 and is 0.5" in capsys.readouterr().err
+    with tiny_network():
+        assert main(words) == 0
+        assert main(words) == 0
+    assert len((stopped / "model_training_log.csv").read_text().splitlines()) == 1 + CONFIG.epochs
+    assert main(["train", "--resume", "--save_dir", str(stopped.with_name("none"))]) == 2
+    assert "--dataset_root must be given" in capsys.readouterr().err
+
+
+def test_a_resumed_training_can_have_more_epochs(patches: PatchStore, stopped: Path) -> None:
+    with tiny_network():
+        longer = train(patches, stopped, progress=False, resume=True, epochs=6, patience=3)
+        whole = train(
+            patches, stopped.with_name("whole"), replace(CONFIG, epochs=6), progress=False
+        )
+    require_equal(whole, longer)
+
+
+def test_a_cycle_keeps_its_epochs_and_no_run_gets_fewer(patches: PatchStore, stopped: Path) -> None:
+    with pytest.raises(ValueError, match="epochs was 4 and is 3"):
+        train(patches, stopped, progress=False, resume=True, epochs=3)
+    config = replace(CONFIG, scheduler_type="one_cycle", epochs=5)
+    with pytest.raises(ValueError, match="epochs was 4 and is 5"):
+        train(patches, stopped, config, progress=False, resume=True)
 
 
 def test_a_damaged_state_is_refused(patches: PatchStore, stopped: Path) -> None:
