@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,8 +82,9 @@ class ExtractSingle(Command):
     """Column of the grid that names the patches; the row number if not given."""
     image_channels: int | None = None
     """Number of bands that the scene has to have; any if not given."""
-    classes: Path | None = None
-    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
+    classes: tuple[str, ...] | None = None
+    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt); or
+    the codes of all classes, as 0 255."""
     scene: SceneOptions = field(default_factory=SceneOptions)
     """How the scene is opened."""
     labels: LabelOptions = field(default_factory=LabelOptions)
@@ -142,8 +144,9 @@ class ExtractBatch(Command):
     """Names of the grids; if not given, as Grid_1.shp."""
     id_column: str | None = None
     """Column of the grids that names the patches; the row number if not given."""
-    classes: Path | None = None
-    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
+    classes: tuple[str, ...] | None = None
+    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt); or
+    the codes of all classes, as 0 255."""
     scene: SceneOptions = field(default_factory=SceneOptions)
     """How the scenes are opened."""
     labels: LabelOptions = field(default_factory=LabelOptions)
@@ -194,11 +197,18 @@ def _batch_told(pairs: Pairs, result: BatchResult) -> Told:
     return Told(text, {**store.data, **about})
 
 
-def class_table(path: Path | None) -> ClassTable | None:
-    """Read the class table, if one is given."""
+def class_table(given: Path | tuple[str, ...] | None) -> ClassTable | None:
+    """Read the class table, if a file of one or the codes of classes are given."""
     from seg4eo_xr.scenes.class_files import read_classes
+    from seg4eo_xr.scenes.classes import ClassTable
 
-    return None if path is None else read_classes(path)
+    if given is None or isinstance(given, Path):
+        return None if given is None else read_classes(given)
+    if all(re.fullmatch(r"[+-]?\d+", word) for word in given):
+        return ClassTable.from_codes(sorted({int(word) for word in given}))
+    if len(given) > 1:
+        raise ValueError(f"--classes is one file, or codes such as 0 255, got {' '.join(given)}")
+    return read_classes(given[0])
 
 
 def _require_channels(scene: xr.DataArray, expected: int | None, name: str) -> None:

@@ -28,6 +28,9 @@ class Evaluate(Command):
     zones: str | None = None
     """Polygons in any CRS; each zone is evaluated for itself too. Or a patch store: the ground of
     its training, validation and test patches, with how far these are apart."""
+    classes: tuple[str, ...] | None = None
+    """The classes to report, others are an error: a class table (CSV, .qml or .txt), or codes, as 0
+    255."""
     output: Path | None = None
     """Also write the figures as JSON."""
     figure: Path | None = None
@@ -37,6 +40,7 @@ class Evaluate(Command):
 
     def run(self, *, progress: bool) -> Told:
         """Print the table of figures."""
+        from seg4eo_xr.cli.extracting import class_table
         from seg4eo_xr.evaluation.confusion import evaluate
         from seg4eo_xr.progress import progress_bar
 
@@ -46,6 +50,7 @@ class Evaluate(Command):
                 one_or_many(self.prediction),
                 one_or_many(self.reference),
                 self.labels,
+                classes=class_table(self.classes),
                 zones=self.zones,
             )
         if self.output is not None:

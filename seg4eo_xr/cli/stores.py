@@ -83,8 +83,9 @@ class Import(Command):
     """The folder that holds train, validation and test, or one that holds such a folder Patch."""
     output: str
     """The patch store to write."""
-    classes: Path | None = None
-    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt)."""
+    classes: tuple[str, ...] | None = None
+    """Class table with codes, names and colours: CSV, QGIS style (.qml) or colour map (.txt); or
+    the codes of all classes, as 0 255."""
     ignore: int | None = LabelOptions.ignore
     """Code of unlabelled pixels; the label files' own nodata value becomes it too. If not given,
     only that means "no label" in them."""

@@ -34,7 +34,13 @@ from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.matching import joined, require_common_names
-from seg4eo_xr.scenes.unlabelled import is_assumed, warn_of_assumed, warn_of_counted
+from seg4eo_xr.scenes.unlabelled import (
+    USUAL,
+    free_code,
+    is_assumed,
+    warn_of_assumed,
+    warn_of_counted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,6 +173,9 @@ def _compared(
         options.border_widths,
         None if zones is None else zones_of(zones, options.zone_column, predicted),
     )
+    if classes is not None and USUAL in classes.codes and options.ignore is None:
+        # the user says that it is a class, so there is nothing to warn of
+        options = replace(options, ignore=free_code({USUAL, -1, *classes.codes}))
     reference = reference_layer(reference)
     points, what = read_points(reference, options)
     if points is None:
