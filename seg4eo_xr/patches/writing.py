@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from zarr.errors import ZarrUserWarning
 from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.patches.encoding import shard_parts, split_shard, zarr_codec
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.histogram import BandHistogram
+from seg4eo_xr.scenes.histogram import BandHistogram, FineCounts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -290,14 +290,28 @@ def _write_histograms(
     """Store a commit's histograms as one more entry; older readers stop before it."""
     known = next(iter(histograms.values()))
     bands, bins = known.counts.shape
-    counts = np.zeros((len(SPLITS), bands, bins), np.int64)
-    moments = np.full((len(SPLITS), bands, len(_MOMENTS)), np.nan)
+    stored = {
+        "histogram_counts": np.zeros((len(SPLITS), bands, bins), np.int64),
+        "histogram_moments": np.full((len(SPLITS), bands, len(_MOMENTS)), np.nan),
+    }
+    if known.fine:
+        stored |= {
+            "histogram_shifts": np.zeros((len(SPLITS), bands, 1), np.uint8),
+            "histogram_keys": np.zeros((len(SPLITS), bands, bins), np.uint32),
+            "histogram_fine": np.zeros((len(SPLITS), bands, bins), np.int64),
+        }
     for place, split in enumerate(SPLITS):
-        if split in histograms:
-            arrays = histograms[split].to_arrays()
-            counts[place] = arrays["counts"]
-            moments[place] = np.stack([arrays[name] for name in _MOMENTS], axis=-1)
-    for name, values in (("histogram_counts", counts), ("histogram_moments", moments)):
+        if split not in histograms:
+            continue
+        arrays = histograms[split].to_arrays()
+        stored["histogram_counts"][place] = arrays["counts"]
+        moments = np.stack([arrays[name] for name in _MOMENTS], axis=-1)
+        stored["histogram_moments"][place] = moments
+        for band, fine in enumerate(histograms[split].fine):
+            stored["histogram_shifts"][place, band] = fine.shift
+            stored["histogram_keys"][place, band, : len(fine.keys)] = fine.keys
+            stored["histogram_fine"][place, band, : len(fine.keys)] = fine.counts
+    for name, values in stored.items():
         array = _array(group, name)
         if array is None:
             array = group.create_array(
@@ -320,14 +334,35 @@ def read_histograms(group: zarr.Group) -> list[dict[str, BandHistogram]]:
     commits = []
     for position in range(counts.shape[0]):
         of_commit: dict[str, BandHistogram] = {}
-        pairs = zip(
-            SPLITS, np.asarray(counts[position]), np.asarray(moments[position]), strict=True
+        parts = zip(
+            SPLITS,
+            np.asarray(counts[position]),
+            np.asarray(moments[position]),
+            _read_fine(group, position),
+            strict=True,
         )
-        for split, numbers, columns in pairs:
+        for split, numbers, columns, fine in parts:
             if numbers.any():
                 named = dict(zip(_MOMENTS, np.moveaxis(columns, -1, 0), strict=True))
-                of_commit[split] = BandHistogram.from_arrays(
-                    {"dtype": dtype, "counts": numbers, **named}
-                )
+                plain = {"dtype": dtype, "counts": numbers, **named}
+                of_commit[split] = replace(BandHistogram.from_arrays(plain), fine=fine)
         commits.append(of_commit)
     return commits
+
+
+def _read_fine(group: zarr.Group, position: int) -> list[tuple[FineCounts, ...]]:
+    """Finer counts of one commit, by split and band; none in commits of before."""
+    arrays = [_array(group, f"histogram_{name}") for name in ("shifts", "keys", "fine")]
+    known = [array for array in arrays if array is not None and position < array.shape[0]]
+    if len(known) < len(arrays):
+        return [()] * len(SPLITS)
+    shifts, keys, counts = (np.asarray(array[position]) for array in known)
+    if not counts.any():
+        return [()] * len(SPLITS)
+    return [
+        tuple(
+            FineCounts(int(shift[0]), key[number > 0], number[number > 0])
+            for shift, key, number in zip(*split, strict=True)
+        )
+        for split in zip(shifts, keys, counts, strict=True)
+    ]

@@ -33,7 +33,8 @@ class Normalization:
     Parameters
     ----------
     kind
-        ``percentile``: `upper` is the training split's 99th percentile, values are clipped to 0..1;
+        ``percentile``: `upper` is the training split's 99th percentile, `lower` is 0 or, where
+        numbers are negative or lie far from 0, the 1st; values are clipped to 0..1;
         ``standard``: `lower` is the mean and `upper` the mean plus one standard deviation, no
         clipping; ``none``: values pass as they are; ``patch_percentile``: each band of each patch
         is divided by its own 99th percentile and clipped to 0..1, from the stored numbers;

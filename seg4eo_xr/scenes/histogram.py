@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,76 @@ if TYPE_CHECKING:
 
 EXACT_DTYPES = ("uint8", "int8", "uint16", "int16")
 _FLOAT_BINS = 65536
+# Bits of a float32 that the bins of real numbers leave out.
+_COARSEST = 16
+# More bins of 16 bits than this are no narrow range, and need no finer ones.
+_NARROW = 256
+_FINE_BINS = 16384
+
+
+@dataclass(frozen=True, eq=False)
+class FineCounts:
+    """Counts of one band's numbers in bins that are as fine as their own range allows.
+
+    A bin is named by the upper bits of a float32. Numbers that lie in few bins of 16 bits are
+    counted by more bits, in some 16,384 bins. How many depends on the numbers alone, and not on how
+    these were cut into blocks.
+
+    Parameters
+    ----------
+    shift
+        Lower bits that are left out, at most 16.
+    keys
+        The other bits of the occupied bins, uint32; they ascend as the numbers do.
+    counts
+        Numbers in each of these bins, int64.
+    """
+
+    shift: int
+    keys: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of_bits(cls, bits: np.ndarray, coarse: np.ndarray) -> FineCounts:
+        """Count numbers by their ascending bits, once their upper 16 bits have been counted."""
+        occupied = np.flatnonzero(coarse)
+        shift = _shift_for(len(occupied))
+        if shift == _COARSEST:
+            return cls(shift, occupied.astype(np.uint32), coarse[occupied])
+        more = _COARSEST - shift
+        rank = np.zeros(len(coarse), np.uint32)
+        rank[occupied] = np.arange(len(occupied)) << more
+        places = rank[bits >> np.uint32(16)]
+        places |= (bits & np.uint32(0xFFFF)) >> np.uint32(shift)
+        counts = np.bincount(places, minlength=len(occupied) << more)
+        keys = (occupied[:, None] << more) + np.arange(1 << more)
+        found = np.flatnonzero(counts)
+        return cls(shift, keys.ravel()[found].astype(np.uint32), counts[found])
+
+    @classmethod
+    def merged(cls, parts: Sequence[FineCounts]) -> FineCounts:
+        """Add up counts of several blocks."""
+        coarse = [part.keys >> np.uint32(_COARSEST - part.shift) for part in parts]
+        shift = _shift_for(len(np.unique(np.concatenate(coarse))))
+        shift = max(shift, *(part.shift for part in parts if part.keys.size), 0)
+        keys = [part.keys >> np.uint32(max(0, shift - part.shift)) for part in parts]
+        joined, place = np.unique(np.concatenate(keys), return_inverse=True)
+        counts = np.zeros(len(joined), np.int64)
+        np.add.at(counts, place, np.concatenate([part.counts for part in parts]))
+        return cls(shift, joined, counts)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The number that stands for each bin, float64."""
+        middle = np.uint32((1 << self.shift) >> 1)
+        return _float_of_bits((self.keys << np.uint32(self.shift)) | middle)
+
+
+def _shift_for(bins: int) -> int:
+    """Bits to leave out where numbers lie in so many bins of 16 bits."""
+    if bins > _NARROW:
+        return _COARSEST
+    return _COARSEST - (_FINE_BINS // max(1, bins)).bit_length() + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +93,9 @@ class BandHistogram:
     """Counts of stored numbers a band, which can be added up over blocks, shards and scenes.
 
     Integers of 8 and 16 bits have a bin each: all that follows is exact, whatever the order in
-    which blocks are added. Other dtypes are counted by the upper 16 bits of a float32, so that
-    percentiles are right to 0.4 %; the other numbers are kept apart and are not rounded.
+    which blocks are added. Other dtypes are counted by the upper 16 bits of a float32, and in
+    `FineCounts`, so that percentiles are right to 0.4 %, and far better where the numbers lie
+    close together; the other numbers are kept apart and are not rounded.
 
     Parameters
     ----------
@@ -35,6 +106,8 @@ class BandHistogram:
     minimum, maximum, mean, deviation
         ``(band,)`` float64: smallest, largest and mean number, and the sum of squared distances
         from the mean. NaN where a band has no valid number.
+    fine
+        Finer counts of each band. Empty for short integers, and in stores of before.
 
     Examples
     --------
@@ -50,6 +123,7 @@ class BandHistogram:
     maximum: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
+    fine: tuple[FineCounts, ...] = ()
 
     @classmethod
     def of_block(
@@ -72,7 +146,9 @@ class BandHistogram:
         per_band = [
             _band_summary(_counted(plane[valid], nodata)) for plane in np.moveaxis(values, -3, 0)
         ]
-        return cls(str(values.dtype), *(np.array(column) for column in zip(*per_band, strict=True)))
+        fine, *rest = zip(*per_band, strict=True)
+        columns: list[np.ndarray] = [np.array(column) for column in rest]
+        return cls(str(values.dtype), *columns, fine=fine)  # type: ignore[misc, arg-type]
 
     @classmethod
     def _of_counts(cls, dtype: str, counts: np.ndarray, lowest: int, highest: int) -> BandHistogram:
@@ -82,7 +158,8 @@ class BandHistogram:
         """
         occupied = counts[:, _bins_between(dtype, lowest, highest)]
         moments = zip(*(_exact_moments(row, lowest) for row in occupied), strict=True)
-        return cls(dtype, counts, *map(np.array, moments))
+        columns: list[np.ndarray] = [np.array(column) for column in moments]
+        return cls(dtype, counts, *columns)  # type: ignore[arg-type]
 
     @property
     def count(self) -> np.ndarray:
@@ -112,6 +189,17 @@ class BandHistogram:
             np.fmax(self.maximum, other.maximum),
             mean,
             np.where(ours + theirs > 0, spread + gap**2 * ours * theirs / total, np.nan),
+            tuple(map(FineCounts.merged, zip(self._fine(), other._fine(), strict=True))),
+        )
+
+    def _fine(self) -> tuple[FineCounts, ...]:
+        """Finer counts, or the others in their form."""
+        if self.fine:
+            return self.fine
+        occupied = (np.flatnonzero(row) for row in self.counts)
+        return tuple(
+            FineCounts(_COARSEST, bins.astype(np.uint32), row[bins])
+            for row, bins in zip(self.counts, occupied, strict=True)
         )
 
     def _require_like(self, other: BandHistogram) -> None:
@@ -134,14 +222,23 @@ class BandHistogram:
         ndarray of float64, ``(band,)``
             NaN where a band has no valid number.
         """
+        if not self.fine:
+            return self.rounded_percentile(q)
+        return self._percentile(q, [(fine.numbers, fine.counts) for fine in self.fine])
+
+    def rounded_percentile(self, q: float) -> np.ndarray:
+        """Percentile per band by the counts alone, as stores of before have it."""
+        numbers = bin_numbers(self.dtype)
+        return self._percentile(q, [(numbers, row) for row in self.counts])
+
+    def _percentile(self, q: float, bands: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
         if not 0 <= q <= 100:
             raise ValueError(f"q must lie in 0..100, got {q}")
-        numbers = bin_numbers(self.dtype)
-        result = np.full(len(self.counts), np.nan)
-        for band, count in enumerate(self.count):
-            if count:
-                position = (count - 1) * q / 100
-                ranks = np.cumsum(self.counts[band])
+        result = np.full(len(bands), np.nan)
+        for band, (numbers, counts) in enumerate(bands):
+            ranks = np.cumsum(counts)
+            if ranks.size and ranks[-1]:
+                position = (ranks[-1] - 1) * q / 100
                 below, above = (
                     np.clip(
                         numbers[np.searchsorted(ranks, rank, side="right")],
@@ -154,14 +251,30 @@ class BandHistogram:
         return result
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Plain arrays, as for a Zarr group or `numpy.savez`."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        """Plain arrays, as for a Zarr group or `numpy.savez`; those of `fine` one after another."""
+        arrays = {name: np.asarray(getattr(self, name)) for name in _PLAIN}
+        if self.fine:
+            arrays |= {
+                "fine_shift": np.array([fine.shift for fine in self.fine]),
+                "fine_length": np.array([len(fine.keys) for fine in self.fine]),
+                "fine_keys": np.concatenate([fine.keys for fine in self.fine]),
+                "fine_counts": np.concatenate([fine.counts for fine in self.fine]),
+            }
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> BandHistogram:
         """Rebuild a histogram from what `to_arrays` gave."""
-        numbers = {f.name: np.asarray(arrays[f.name]) for f in fields(cls) if f.name != "dtype"}
-        return cls(str(arrays["dtype"]), **numbers)
+        numbers = {name: np.asarray(arrays[name]) for name in _PLAIN if name != "dtype"}
+        fine: tuple[FineCounts, ...] = ()
+        if "fine_keys" in arrays:
+            ends = np.cumsum(arrays["fine_length"])[:-1]
+            keys, counts = (np.split(arrays[f"fine_{n}"], ends) for n in ("keys", "counts"))
+            fine = tuple(map(FineCounts, map(int, arrays["fine_shift"]), keys, counts))
+        return cls(str(arrays["dtype"]), **numbers, fine=fine)
+
+
+_PLAIN = ("dtype", "counts", "minimum", "maximum", "mean", "deviation")
 
 
 def merge_histograms(histograms: Sequence[BandHistogram]) -> BandHistogram:
@@ -200,9 +313,7 @@ def bin_numbers(dtype: str) -> np.ndarray:
         limits = np.iinfo(dtype)
         return np.arange(limits.min, limits.max + 1, dtype=np.float64)
     ascending = (np.arange(_FLOAT_BINS, dtype=np.uint32) << np.uint32(16)) | np.uint32(1 << 15)
-    bits = np.where(ascending >> 31, ascending & np.uint32(0x7FFFFFFF), ~ascending)
-    with np.errstate(invalid="ignore"):  # the bins of NaN stay empty
-        return bits.astype(np.uint32).view(np.float32).astype(np.float64)
+    return _float_of_bits(ascending)
 
 
 def _exact_counts(
@@ -235,17 +346,24 @@ def _counted(numbers: np.ndarray, nodata: float | None) -> np.ndarray:
     return np.asarray(numbers[valid_mask(numbers[None, None, :], nodata)[0]])
 
 
-def _band_summary(numbers: np.ndarray) -> tuple[np.ndarray, float, float, float, float]:
-    """Counts, minimum, maximum, mean and summed squared deviation of one band's valid numbers.
+def _band_summary(
+    numbers: np.ndarray,
+) -> tuple[FineCounts, np.ndarray, float, float, float, float]:
+    """Both counts, minimum, maximum, mean and summed squared deviation of a band's valid numbers.
 
     Not for short integers, whose counts tell the rest.
     """
-    counts = np.bincount(_bins(numbers), minlength=_FLOAT_BINS)
+    bits = _ascending_bits(numbers)
+    counts = np.bincount((bits >> np.uint32(16)).astype(np.intp), minlength=_FLOAT_BINS)
+    fine = FineCounts.of_bits(bits, counts)
     if not numbers.size:
-        return counts, np.nan, np.nan, np.nan, np.nan
+        return fine, counts, np.nan, np.nan, np.nan, np.nan
     wide = numbers.astype(np.float64)
     mean = float(wide.mean())
-    return counts, float(wide.min()), float(wide.max()), mean, float(((wide - mean) ** 2).sum())
+    return (
+        *(fine, counts),
+        *(float(wide.min()), float(wide.max()), mean, float(((wide - mean) ** 2).sum())),
+    )
 
 
 def _exact_moments(counts: np.ndarray, lowest: int) -> tuple[float, float, float, float]:
@@ -261,10 +379,16 @@ def _exact_moments(counts: np.ndarray, lowest: int) -> tuple[float, float, float
     return float(numbers[0]), float(numbers[-1]), mean, float(weights @ (numbers - mean) ** 2)
 
 
-def _bins(numbers: np.ndarray) -> np.ndarray:
-    """Bin of each number by its upper bits as a float32; bins ascend as the numbers do."""
+def _ascending_bits(numbers: np.ndarray) -> np.ndarray:
+    """Bits of each number as a float32, uint32, so changed that they ascend as the numbers do."""
     with np.errstate(over="ignore"):  # beyond float32 the outermost bins serve
         bits = numbers.astype(np.float32).view(np.uint32)
     # the bits of positive floats ascend as the floats do, those of negative ones descend
-    ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    return (ascending >> np.uint32(16)).astype(np.intp)
+    return np.asarray(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)))
+
+
+def _float_of_bits(ascending: np.ndarray) -> np.ndarray:
+    """Undo `_ascending_bits`, as float64."""
+    bits = np.where(ascending >> 31, ascending & np.uint32(0x7FFFFFFF), ~ascending)
+    with np.errstate(invalid="ignore"):  # the bins of NaN stay empty
+        return bits.astype(np.uint32).view(np.float32).astype(np.float64)

@@ -169,8 +169,9 @@ def make_contract(
     classes
         The classes, in the order of the network's outputs.
     kind
-        ``percentile``: from 0 (the 1st percentile in bands with negative values) to the 99th
-        percentile; ``standard``: mean and standard deviation; ``none``.
+        ``percentile``: from 0 to the 99th percentile; from the 1st one in bands with negative
+        values, and in those whose numbers lie close together and far from 0, such as temperatures
+        in kelvins; ``standard``: mean and standard deviation; ``none``.
     nodata_rule
         A pixel is missing where ``any`` or where ``all`` of its bands are.
     ignore
@@ -198,9 +199,14 @@ def make_contract(
 
     minimum, maximum = physical(histogram.minimum, histogram.maximum)
     if kind == "percentile":
-        lower, upper = physical(histogram.percentile(1), histogram.percentile(99))
+        lower, upper = physical(histogram.rounded_percentile(1), histogram.rounded_percentile(99))
         # a negative scale turns the percentiles round, which sorting has undone
         lower = np.where(minimum >= 0, 0.0, lower)
+        if scene.dtype != np.uint8:  # pictures begin at black, however hazy they are
+            low, high = physical(histogram.percentile(1), histogram.percentile(99))
+            high = np.where(high > low, high, maximum)
+            narrow = _far_from_zero(low, high)
+            lower, upper = np.where(narrow, low, lower), np.where(narrow, high, upper)
     elif kind == "standard":
         lower = histogram.mean * scales + offsets
         upper = lower + histogram.std * np.abs(scales)
@@ -224,6 +230,15 @@ def make_contract(
         ignore=ignore,
         dark=_plain(low * scales + offsets),
     )
+
+
+def _far_from_zero(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Tell where all numbers between two limits lie so far from 0 that they look alike from there.
+
+    Four fifths of the way: reflectances, raised by Sentinel-2's offset or not, begin nearer to 0.
+    """
+    near, far = np.sort(np.abs([low, high]), axis=0)
+    return np.asarray((low * high > 0) & (high > low) & (near > 0.8 * far))
 
 
 def _plain(numbers: np.ndarray) -> tuple[float, ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import warnings
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.errors import ZarrUserWarning
 
 from seg4eo_xr.geometry.splits import RandomSplit, SpatialSplit
 from seg4eo_xr.patches.extract import extract_patches
@@ -110,3 +114,37 @@ def test_what_does_not_fit_is_not_appended(options, message, scenes, tmp_path):
     with pytest.raises(ValueError, match="its bands is"):
         extract((scene.isel(band=[0]), labels), path, append=True)
     assert digest(path) == before
+
+
+def kelvins(pair, mean):
+    scene, labels = pair
+    noise = np.random.default_rng(mean).normal(mean, 1, scene.shape)
+    scene = scene.copy(data=noise.astype(np.float32)).assign_attrs(scales=(1.0, 1.0))
+    return scene.rio.write_nodata(np.nan), labels
+
+
+def test_real_numbers_far_from_0_are_normalised_by_their_own_range(scenes, tmp_path):
+    warm, cool = kelvins(scenes[0], 300), kelvins(scenes[1], 299)
+    store = extract(warm, tmp_path / "a.zarr")
+    chunked = (warm[0].chunk(y=20, x=33), warm[1])
+    assert extract(chunked, tmp_path / "b.zarr").contract == store.contract
+    both = extract(cool, store.path, append=True)
+    for one, low, high in ((store, 297.7, 302.3), (both, 296.9, 302.0)):
+        rule = one.contract.normalization
+        assert rule.lower == pytest.approx((low, low), abs=0.15)
+        assert rule.upper == pytest.approx((high, high), abs=0.15)
+    assert both.statistics("train")["p01"].values == pytest.approx(rule.lower)
+
+
+def test_a_store_with_coarse_counts_of_real_numbers_can_be_added_to(scenes, tmp_path):
+    path = extract(kelvins(scenes[0], 300), tmp_path / "a.zarr").path
+    for name in ("shifts", "keys", "fine"):
+        shutil.rmtree(f"{path}/about/histogram_{name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        zarr.consolidate_metadata(str(path))
+    old = open_store(path)
+    assert old.statistics("train")["p01"].values == pytest.approx([297.7] * 2, rel=0.004)
+    both = extract(kelvins(scenes[1], 299), path, append=True)
+    assert both.statistics("train")["p01"].values == pytest.approx([296.9] * 2, rel=0.004)
+    assert both.statistics("train")["count"].values[0] > old.statistics("train")["count"].values[0]

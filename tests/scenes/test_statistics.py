@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.contract import valid_mask
+from seg4eo_xr.scenes.contract import normalize, valid_mask
 from seg4eo_xr.scenes.statistics import (
     BandHistogram,
     band_statistics,
     class_counts,
     make_contract,
+    merge_histograms,
     scene_histogram,
 )
 from seg4eo_xr.testing import chunkings, stored_blocks, synthetic_sentinel2
@@ -91,12 +92,30 @@ def test_the_sum_of_parts_is_the_whole(dtype):
         for part in order[1:]:
             total = total + part
         for name, array in whole.to_arrays().items():
-            if dtype in EXACT or name in ("dtype", "counts", "minimum", "maximum"):
+            exact = ("dtype", "counts", "minimum", "maximum")
+            if dtype in EXACT or name in exact or name.startswith("fine"):
                 assert np.array_equal(total.to_arrays()[name], array), name
             else:
                 assert np.allclose(total.to_arrays()[name], array, rtol=1e-9, atol=1e-3), name
 
     law()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_that_lie_close_together_are_told_apart(dtype):
+    draw = np.random.default_rng(0).normal
+    for centre, spread in ((300, 1), (-20, 0.05), (101_325, 5), (1e-3, 1e-6)):
+        values = draw(centre, spread, (1, 60, 80)).astype(dtype)
+        values[0, 0, :3] = 0, centre / 2, 2 * centre  # a few that lie apart change little
+        parts = np.split(values, [7, 31], axis=1)
+        whole, first, *others = (
+            BandHistogram.of_block(one, _everything(one)) for one in (values, *parts)
+        )
+        for total in (whole, merge_histograms([*others, first])):
+            for q in (1, 50, 99):
+                expected = np.percentile(values.astype(np.float64), q)
+                assert abs(total.percentile(q)[0] - expected) < 0.02 * spread
+        assert whole.counts.sum() == sum(fine.counts.sum() for fine in whole.fine) == 4800
 
 
 def test_an_empty_block_changes_nothing():
@@ -190,8 +209,10 @@ class TestContract:
     classes = ClassTable.from_codes([1, 2])
 
     def _make(self, values, kind="percentile", scale=1.0, offset=0.0, nodata=None):
-        scene, _ = synthetic_sentinel2((4, 5), nodata_wedge=False)
-        scene = scene.isel(band=[0]).copy(data=np.asarray(values).reshape(1, 4, 5))
+        values = np.asarray(values)
+        shape = values.shape if values.ndim == 2 else (4, 5)
+        scene, _ = synthetic_sentinel2(shape, nodata_wedge=False)
+        scene = scene.isel(band=[0]).copy(data=values.reshape(1, *shape))
         scene = scene.assign_attrs(scales=(scale,), offsets=(offset,)).rio.write_nodata(nodata)
         return make_contract(scene_histogram(scene), scene, self.classes, kind=kind)
 
@@ -206,6 +227,60 @@ class TestContract:
         contract = self._make(values)
         assert contract.normalization.lower == pytest.approx((np.percentile(values, 1),))
         assert (contract.minimum, contract.maximum) == ((-10.0,), (9.0,))
+
+    @pytest.mark.parametrize(
+        ("centre", "spread", "dtype", "scale"),
+        [
+            (300, 1, "float32", 1.0),
+            (-20, 0.05, "float64", 1.0),
+            (30_000, 100, "uint16", 0.01),
+            (30_000, 100, "int32", 1.0),
+            (1300, 40, "int16", 1.0),
+        ],
+    )
+    def test_numbers_far_from_0_take_the_whole_range(self, centre, spread, dtype, scale):
+        values = np.random.default_rng(1).normal(centre, spread, (40, 50)).astype(dtype)
+        contract = self._make(values, scale=scale)
+        expected = np.percentile(values.astype(np.float64), (1, 99)) * scale
+        bounds = np.array([*contract.normalization.lower, *contract.normalization.upper])
+        assert bounds == pytest.approx(expected, abs=0.01 * spread * scale)
+        given = normalize(values[None], contract)
+        assert given.std() > 0.15
+        assert np.mean((given == 0) | (given == 1)) < 0.03
+
+    def test_mostly_one_number_far_from_0_is_spread_to_the_largest(self):
+        values = np.full((40, 50), 300, np.float32)
+        values[0, :3] = 310
+        rule = self._make(values).normalization
+        assert (*rule.lower, *rule.upper) == pytest.approx((300.0, 310.0), rel=1e-5)
+        still = self._make(np.full((40, 50), 300, np.float32))
+        assert still.normalization.lower == (0.0,)
+        assert (normalize(np.full((1, 4, 4), 300, np.float32), still) == 1).all()
+
+    @pytest.mark.parametrize(
+        ("low", "high", "dtype", "scale", "offset"),
+        [
+            (0.01, 0.4, "float32", 1.0, 0.0),  # reflectance
+            (0.25, 0.45, "float32", 1.0, 0.0),  # of a desert
+            (-0.01, 0.4, "float32", 1.0, 0.0),
+            (100, 4000, "uint16", 1e-4, 0.0),  # Sentinel-2
+            (1100, 1500, "uint16", 1.0, 0.0),  # raised
+            (1100, 5000, "uint16", 1e-4, -0.1),
+            (7500, 20_000, "uint16", 1.0, 0.0),  # Landsat
+            (7500, 20_000, "uint16", 2.75e-5, -0.2),
+            (200, 230, "uint8", 1.0, 0.0),  # a picture in haze
+        ],
+    )
+    def test_reflectances_and_pictures_are_normalised_as_ever(
+        self, low, high, dtype, scale, offset
+    ):
+        values = np.random.default_rng(2).uniform(low, high, (40, 50)).astype(dtype)
+        rule = self._make(values, scale=scale, offset=offset).normalization
+        histogram = BandHistogram.of_block(values[None], np.ones((40, 50), bool))
+        before = [histogram.rounded_percentile(q)[0] * scale + offset for q in (1, 99)]
+        assert rule.upper == (before[1],)
+        negative = values.min() * scale + offset < 0
+        assert rule.lower == ((before[0],) if negative else (0.0,))
 
     def test_a_negative_scale_turns_the_range_round(self):
         contract = self._make(np.arange(20, dtype=np.uint8), scale=-1.0, offset=5.0)
