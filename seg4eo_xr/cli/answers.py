@@ -60,6 +60,7 @@ def of_store(store: PatchStore) -> Told:
         "path": str(store.path),
         "patches": len(store),
         "patch_size": store.patch_size,
+        "labelled_share": store.labelled_share,
         "splits": splits,
         "scenes": [scene["name"] for scene in store.attrs["scenes"]],
         "leakage": store.leakage.to_dict(),

@@ -84,7 +84,7 @@ def split_areas(store: PatchStore) -> gpd.GeoDataFrame:
     import shapely
 
     scene = store.coordinate("scene")
-    row, col, height, width = (store.coordinate(n) for n in ("row", "col", "height", "width"))
+    row, col, height, width = store.shown_windows()
     used = np.isin(store.splits, SPLITS)
     frames: list[gpd.GeoDataFrame] = []
     for number in range(len(store.attrs["scenes"])):

@@ -7,7 +7,7 @@ chunk can leave memory as soon as its pieces are cut, and each chunk is read onc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from dask.base import tokenize
@@ -79,7 +79,7 @@ def plan_pieces(
     Parameters
     ----------
     windows
-        Windows of the patches of one shard, inside the scene.
+        Windows of the patches of one shard; what of them lies outside the scene has no piece.
     chunks
         Lengths of the scene's chunks along y and x, as dask gives them.
 
@@ -110,7 +110,7 @@ def _cut_axis(
     """(chunk, start in chunk, start in window, length) of each window's parts along one axis."""
     edges = np.concatenate([[0], np.cumsum(chunks)]).astype(np.int64)
     first = np.searchsorted(edges, starts, "right") - 1
-    last = np.searchsorted(edges, starts + lengths, "left") - 1
+    last = np.searchsorted(edges[:-1], starts + lengths, "left") - 1
     parts = []
     for start, end, low, high in zip(starts, starts + lengths, first, last, strict=True):
         along = []
@@ -141,8 +141,12 @@ def assemble(
     cuts: Sequence[Sequence[np.ndarray]],
     windows: PatchWindows,
     resampling: Resampling,
+    shape: tuple[int, int],
 ) -> np.ndarray:
     """Put the patches of a shard together from their pieces.
+
+    What of a window lies outside the scene becomes nodata; where the dtype has no mark for that, it
+    mirrors the scene, as prediction does.
 
     Parameters
     ----------
@@ -154,6 +158,8 @@ def assemble(
         The windows of the shard.
     resampling
         Size of the patches, and how windows of another size get there.
+    shape
+        Height and width of the scene.
 
     Returns
     -------
@@ -172,10 +178,43 @@ def assemble(
             plan.slots, plan.target, plan.shape, arrays, strict=True
         ):
             targets[slot][..., y : y + height, x : x + width] = array
-    for patch, target, shape in zip(patches, targets, shapes, strict=True):
-        if shape != (size, size):
+    inside = windows.within(shape)
+    fill = _mark(resampling.nodata, dtype)
+    for patch, target, own, height, width in zip(
+        patches, targets, shapes, inside.heights.tolist(), inside.widths.tolist(), strict=True
+    ):
+        if own != (height, width):
+            _pad(target, height, width, fill)
+        if own != (size, size):
             patch[...] = resample(target, resampling)
     return patches
+
+
+def _mark(nodata: float | None, dtype: np.dtype[Any]) -> np.generic | None:
+    """Stored number for what lies outside the scene; None where no number marks missing data."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # infinite, and missing as well
+            floating: np.generic = dtype.type(np.nan if nodata is None else nodata)
+        return floating
+    if nodata is None or dtype.kind not in "iu" or not float(nodata).is_integer():
+        return None
+    limits = np.iinfo(dtype)
+    mark: np.generic | None = dtype.type(nodata) if limits.min <= nodata <= limits.max else None
+    return mark
+
+
+def _pad(window: np.ndarray, height: int, width: int, fill: np.generic | None) -> None:
+    """Fill a window ``(..., y, x)`` below its first `height` rows and beyond its first columns."""
+    if fill is not None:
+        window[..., height:, :] = fill
+        window[..., :height, width:] = fill
+        return
+    rows, cols = (
+        np.pad(np.arange(valid), (0, side - valid), "reflect")
+        for valid, side in zip((height, width), window.shape[-2:], strict=True)
+    )
+    window[..., height:, :] = window[..., rows[height:], :]
+    window[..., width:] = window[..., cols[width:]]
 
 
 def resample(window: np.ndarray, resampling: Resampling) -> np.ndarray:

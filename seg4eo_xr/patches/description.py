@@ -9,6 +9,7 @@ import numpy as np
 
 from seg4eo_xr.geometry.leakage import leakage
 from seg4eo_xr.patches.agreement import pixel_sizes
+from seg4eo_xr.patches.coverage import labelled_ground
 from seg4eo_xr.patches.footprints import footprints_of
 from seg4eo_xr.patches.store import UNUSED
 from seg4eo_xr.patches.summary import (
@@ -49,7 +50,7 @@ def describe_extraction(
     """
     usable = job.rules.usable(summary.valid_fraction, summary.labelled_fraction)
     splits = np.where(usable, job.splits, UNUSED)
-    scenes, crs = _scene_tables(job, summary.dark)
+    scenes, crs = _scene_tables(job, summary, usable)
     contract = _contract(job, summary, usable, scenes)
     known = {} if job.existing is None else job.existing.attrs
     coordinates = _coordinates(job, summary, splits, contract)
@@ -170,13 +171,15 @@ def _at_pixel_sizes(
 
 
 def _scene_tables(
-    job: Extraction, dark: NDArray[np.float64]
+    job: Extraction, summary: ShardSummary, usable: NDArray[np.bool_]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Scenes, and the CRSs that they refer to by number: many scenes share a few."""
     known = {} if job.existing is None else job.existing.attrs
     scenes, crs = list(known.get("scenes", [])), list(known.get("crs", []))
     edges = np.cumsum([len(source.windows) for source in job.sources])[:-1]
-    for source, own in zip(job.sources, np.split(dark, edges), strict=True):
+    labelled = summary.class_pixels.sum(axis=1)
+    columns = (np.split(values, edges) for values in (summary.dark, labelled, usable))
+    for source, dark, pixels, used in zip(job.sources, *columns, strict=True):
         text = source.scene.rio.crs.to_wkt()
         if text not in crs:
             crs.append(text)
@@ -186,7 +189,8 @@ def _scene_tables(
                 "crs": crs.index(text),
                 "transform": list(grid_transform(source.scene, source.name))[:6],
                 "shape": [source.scene.sizes["y"], source.scene.sizes["x"]],
-                "dark": _typical(own),
+                "dark": _typical(dark),
+                "labelled": list(labelled_ground(source, pixels, used)),
             }
         )
     return scenes, crs
@@ -223,15 +227,24 @@ def _leakage(job: Extraction, coordinates: Coordinates, splits: NDArray[np.str_]
     ]
     numbers = coordinates["scene"][1].astype(np.int64)
     digests = coordinates["digest"][1]
-    windows = tuple(coordinates[name][1] for name in ("row", "col", "height", "width"))
+    windows = _shown(job)
     if job.existing is not None:
         existing = job.existing
         grids = [*map(existing.grid_of_scene, range(len(existing.attrs["scenes"]))), *grids]
         numbers = np.concatenate([existing.coordinate("scene").astype(np.int64), numbers])
         digests = np.concatenate([existing.coordinate("digest"), digests])
         windows = tuple(
-            np.concatenate([existing.coordinate(name), side])
-            for name, side in zip(("row", "col", "height", "width"), windows, strict=True)
+            np.concatenate(sides) for sides in zip(existing.shown_windows(), windows, strict=True)
         )
         splits = np.concatenate([existing.splits, splits])
     return leakage(footprints_of(windows, numbers, grids, splits), splits, digests).to_dict()
+
+
+def _shown(job: Extraction) -> tuple[NDArray[np.int64], ...]:
+    """Row, column, height and width of what each new patch shows of its scene."""
+    parts = [
+        source.windows.within((source.scene.sizes["y"], source.scene.sizes["x"]))
+        for source in job.sources
+    ]
+    names = ("rows", "cols", "heights", "widths")
+    return tuple(np.concatenate([getattr(part, name) for part in parts]) for name in names)

@@ -155,6 +155,10 @@ class FileSection:
         images = np.stack([read_pixels(pair.image, self.rules)[0] for pair in self.pairs])
         return images, _read_labels([pair.label for pair in self.pairs], self.options)
 
+    def inside(self) -> None:
+        """Files hold no pixel outside."""
+        return
+
 
 def file_sources(
     pairs: Sequence[PatchPair],

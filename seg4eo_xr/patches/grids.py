@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from affine import Affine
     from numpy.typing import NDArray
 
+Edges = Literal["pad", "shift", "drop"]
 # A cell drawn on the pixel grid comes back from its file a hair off; this much of a pixel is no
 # reason to round it to the neighbour.
 _HAIR = 1e-3
@@ -26,7 +27,7 @@ _HAIR = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class PatchWindows:
-    """Windows of a scene, in pixels.
+    """Windows of a scene, in pixels; they may reach past its right and its lower edge.
 
     Parameters
     ----------
@@ -66,14 +67,19 @@ class PatchWindows:
             self.dropped,
         )
 
+    def within(self, shape: tuple[int, int]) -> PatchWindows:
+        """Return the parts of the windows that lie inside a scene of that height and width."""
+        return replace(
+            self,
+            heights=np.minimum(self.heights, shape[0] - self.rows),
+            widths=np.minimum(self.widths, shape[1] - self.cols),
+        )
+
 
 def regular_windows(
-    shape: tuple[int, int], patch_size: int, stride: int | None = None
+    shape: tuple[int, int], patch_size: int, stride: int | None = None, edges: Edges = "pad"
 ) -> PatchWindows:
     """Lay square windows over a scene, from its upper left corner.
-
-    Windows that would reach past the right or lower edge are left out and counted in `dropped`: a
-    patch holds the scene's own pixels only.
 
     Parameters
     ----------
@@ -84,42 +90,66 @@ def regular_windows(
     stride
         Distance between the starts of neighbouring windows in pixels; None for `patch_size`, which
         makes them touch.
+    edges
+        What becomes of windows that reach past the right or lower edge: ``pad`` keeps them,
+        ``shift`` moves them inside, where they overlap their neighbours, and ``drop`` leaves them
+        out and counts them in `dropped`. A scene smaller than a window has one that reaches past
+        its edge, with ``shift`` too.
 
     Returns
     -------
     PatchWindows
-        In rows from top to bottom, named ``<row>_<column>`` by their upper left pixel.
+        In rows from top to bottom, named ``<row>_<column>`` by their upper left pixel. Each holds
+        a pixel of the scene.
 
     Raises
     ------
     ValueError
-        If the scene is smaller than one patch.
+        If a number is out of range, or the scene is smaller than one patch and `edges` is ``drop``.
 
     Examples
     --------
-    >>> windows = regular_windows((100, 130), patch_size=64, stride=32)
-    >>> len(windows), windows.ids[:3].tolist(), dict(windows.dropped)
-    (6, ['0_0', '0_32', '0_64'], {'reach past the edge of the scene': 6})
+    >>> regular_windows((100, 130), patch_size=64).ids.tolist()
+    ['0_0', '0_64', '0_128', '64_0', '64_64', '64_128']
+    >>> regular_windows((100, 130), patch_size=64, edges="shift").ids.tolist()
+    ['0_0', '0_64', '0_66', '36_0', '36_64', '36_66']
+    >>> windows = regular_windows((100, 130), patch_size=64, edges="drop")
+    >>> windows.ids.tolist(), dict(windows.dropped)
+    (['0_0', '0_64'], {'reach past the edge of the scene': 4})
     """
     stride = patch_size if stride is None else stride
     for name, number in (("patch_size", patch_size), ("stride", stride)):
         if number < 1:
             raise ValueError(f"{name} must be at least 1 pixel, got {number}")
-    require_room(shape, patch_size)
-    starts = [np.arange(0, size - patch_size + 1, stride, dtype=np.int64) for size in shape]
+    require_room(shape, patch_size, edges)
+    starts = [_starts(size, patch_size, stride, edges) for size in shape]
     rows, cols = (axis.ravel() for axis in np.meshgrid(*starts, indexing="ij"))
-    covering = [1 + -(-max(0, side - patch_size) // stride) for side in shape]
-    partial = covering[0] * covering[1] - len(rows)
-    dropped = {"reach past the edge of the scene": partial} if partial else {}
+    dropped = {}
+    if edges == "drop":
+        every = [len(_starts(size, patch_size, stride, "pad")) for size in shape]
+        if every[0] * every[1] > len(rows):
+            dropped = {"reach past the edge of the scene": every[0] * every[1] - len(rows)}
     return square_windows(rows, cols, patch_size, dropped)
 
 
-def require_room(shape: tuple[int, int], patch_size: int) -> None:
-    """Raise a ValueError where a scene is smaller than one patch."""
-    if min(shape) < patch_size:
+def _starts(size: int, window: int, stride: int, edges: Edges) -> NDArray[np.int64]:
+    """First pixels of the windows along one axis."""
+    inside = np.arange(0, size - window + 1, stride, dtype=np.int64)
+    following = int(inside[-1]) + stride if len(inside) else 0
+    covered = int(inside[-1]) + window if len(inside) else 0
+    if edges == "drop" or covered >= size or following >= size:
+        return inside
+    last = following if edges == "pad" else max(0, size - window)
+    return np.append(inside, np.int64(last))
+
+
+def require_room(shape: tuple[int, int], patch_size: int, edges: Edges) -> None:
+    """Raise a ValueError where a scene is smaller than one patch and is not to be padded."""
+    if edges == "drop" and min(shape) < patch_size:
         raise ValueError(
             f"the scene has {shape[0]} × {shape[1]} pixels and is smaller than one patch of "
-            f"{patch_size} × {patch_size}; choose patch_size {min(shape)} or less"
+            f"{patch_size} × {patch_size}; choose patch_size {min(shape)} or less, or "
+            "edges='pad' (--edges pad)"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from seg4eo_xr.options import OptionSet, require_choice
 from seg4eo_xr.patches.assembly import Interpolation
+from seg4eo_xr.patches.grids import Edges
 from seg4eo_xr.scenes.contract import NodataRule, NormalizationKind
 
 Sampling = Literal["grid", "random", "balanced"]
@@ -20,6 +21,9 @@ class ExtractOptions(OptionSet):
     """Side of a patch, in pixels."""
     stride: int | None = None
     """Pixels between the starts of neighbouring patches of a regular grid; else patch_size."""
+    edges: Edges = "pad"
+    """Patches that reach past the scene's right or lower edge: pad them with nodata and ignored
+    labels, shift them inside, where they overlap their neighbours, or drop them."""
     interpolation: Interpolation = "nearest"
     """How grid cells of another size become patches; labels always take the nearest pixel."""
     normalization: NormalizationKind = "percentile"
@@ -62,6 +66,7 @@ class ExtractOptions(OptionSet):
         if self.sampling == "grid" and self.samples is not None:
             raise ValueError("samples goes with sampling 'random' or 'balanced'")
         require_choice("sampling", self.sampling, get_args(Sampling))
+        require_choice("edges", self.edges, get_args(Edges))
         require_choice("interpolation", self.interpolation, get_args(Interpolation))
         require_choice("normalization", self.normalization, get_args(NormalizationKind))
         require_choice("nodata_rule", self.nodata_rule, get_args(NodataRule))

@@ -200,7 +200,7 @@ def _encode(
     inputs: Any,
 ) -> _Encoded:
     images, labels = section.read(inputs)
-    summary = summarize(images, labels, np.array(splits), section.names, rules)
+    summary = summarize(images, labels, np.array(splits), section.names, rules, section.inside())
     return _Encoded(encode_patches(images, dtypes[0]), encode_patches(labels, dtypes[1]), summary)
 
 
@@ -311,7 +311,7 @@ def _dealt(
         count = 0
     parts = [] if known is None else [known]
     for number, source in enumerate(sources, start=count):
-        windows = source.windows
+        windows = source.windows.within((source.scene.sizes["y"], source.scene.sizes["x"]))
         own = windows.rows, windows.cols, windows.heights, windows.widths
         boxes = on_reference(
             *own,

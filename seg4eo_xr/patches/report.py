@@ -90,6 +90,8 @@ def _summary(store: PatchStore) -> list[str]:
         f"{contract.dtype}, pixels of {contract.pixels_text}",
         f"{raw:.1f} MB of images{_stored(store)}, {store.shard_size} patches a shard",
     ]
+    if store.labelled_share is not None:
+        lines.append(f"{100 * store.labelled_share:.1f} % of the labelled ground is in the splits")
     scenes = store.attrs["scenes"]
     names = [crs_text(CRS.from_wkt(text)) for text in store.attrs["crs"]]
     lines += [f"scene {scene['name']} in {names[scene['crs']]}" for scene in scenes[:_SCENES_SHOWN]]

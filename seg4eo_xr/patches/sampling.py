@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from seg4eo_xr.patches.grids import PatchWindows
+    from seg4eo_xr.patches.grids import Edges, PatchWindows
 
     Draws = dict[int, NDArray[np.uint64]]
     """Pixels drawn of each class: hash and position, ``(2, pixel)``, the hashes ascending."""
@@ -26,8 +26,13 @@ _PIXELS_AT_ONCE = 1 << 20
 _MERGED_AT_ONCE = 8
 
 
-def random_windows(shape: tuple[int, int], patch_size: int, count: int, seed: int) -> PatchWindows:
+def random_windows(
+    shape: tuple[int, int], patch_size: int, count: int, seed: int, *, edges: Edges = "pad"
+) -> PatchWindows:
     """Draw square windows of a scene at random, each position as likely as any other.
+
+    They lie inside the scene. Along an axis that is no longer than a window, there is one position,
+    at the scene's start; such a scene gives fewer windows where it has fewer than `count`.
 
     Parameters
     ----------
@@ -39,6 +44,8 @@ def random_windows(shape: tuple[int, int], patch_size: int, count: int, seed: in
         How many windows; no two are the same, though they may overlap.
     seed
         At least 0.
+    edges
+        With ``drop`` a scene smaller than a window is an error.
 
     Returns
     -------
@@ -48,15 +55,18 @@ def random_windows(shape: tuple[int, int], patch_size: int, count: int, seed: in
     Raises
     ------
     ValueError
-        If a number is out of range, or the scene has fewer positions than `count`.
+        If a number is out of range, the scene is smaller than a window and `edges` is ``drop``, or
+        a larger scene has fewer positions than `count`.
 
     Examples
     --------
     >>> random_windows((100, 130), patch_size=64, count=3, seed=1).ids.tolist()
     ['17_33', '18_62', '27_63']
     """
-    _check_draw(shape, patch_size, count, seed)
-    positions = [side - patch_size + 1 for side in shape]
+    _check_draw(shape, patch_size, count, seed, edges)
+    positions = [max(1, side - patch_size + 1) for side in shape]
+    if min(shape) <= patch_size:
+        count = min(count, positions[0] * positions[1])
     if count > positions[0] * positions[1]:
         raise ValueError(
             f"a scene of {shape[0]} × {shape[1]} pixels has {positions[0] * positions[1]} windows "
@@ -70,13 +80,20 @@ def random_windows(shape: tuple[int, int], patch_size: int, count: int, seed: in
 
 
 def balanced_windows(
-    labels: xr.DataArray, patch_size: int, count: int, seed: int, *, ignore: int
+    labels: xr.DataArray,
+    patch_size: int,
+    count: int,
+    seed: int,
+    *,
+    ignore: int,
+    edges: Edges = "pad",
 ) -> PatchWindows:
     """Draw square windows so that each class is aimed at equally often, rare ones included.
 
     Pixels are drawn equally from each class that occurs; the window of a pixel holds it near its
-    centre, and is moved inside at the edges of the scene. The labels are read once, chunk by chunk,
-    and the same windows come of any chunks.
+    centre, and is moved inside at the edges of the scene; where the scene is smaller than a window,
+    it begins at the scene's start and reaches past its end. The labels are read once, chunk by
+    chunk, and the same windows come of any chunks.
 
     Parameters
     ----------
@@ -91,6 +108,8 @@ def balanced_windows(
         At least 0.
     ignore
         Code of pixels without a label.
+    edges
+        With ``drop`` a scene smaller than a window is an error.
 
     Returns
     -------
@@ -113,7 +132,7 @@ def balanced_windows(
     True
     """
     shape = labels.sizes["y"], labels.sizes["x"]
-    _check_draw(shape, patch_size, count, seed)
+    _check_draw(shape, patch_size, count, seed, edges)
     draws = _drawn(labels.data, count, seed, ignore)
     if not draws:
         raise ValueError(
@@ -128,7 +147,9 @@ def balanced_windows(
     return _windows_of(draws, shape, patch_size, count)
 
 
-def _check_draw(shape: tuple[int, int], patch_size: int, count: int, seed: int) -> None:
+def _check_draw(
+    shape: tuple[int, int], patch_size: int, count: int, seed: int, edges: Edges
+) -> None:
     for name, number, least in (
         ("patch_size", patch_size, 1),
         ("count", count, 1),
@@ -136,7 +157,7 @@ def _check_draw(shape: tuple[int, int], patch_size: int, count: int, seed: int) 
     ):
         if number < least:
             raise ValueError(f"{name} must be at least {least}, got {number}")
-    require_room(shape, patch_size)
+    require_room(shape, patch_size, edges)
 
 
 def _drawn(codes: Any, count: int, seed: int, ignore: int) -> Draws:
@@ -213,7 +234,9 @@ def _windows_of(draws: Draws, shape: tuple[int, int], patch_size: int, count: in
         # A pixel always in the very centre would teach a model that rare classes sit there.
         shifts = mixed(~hashes)
         starts = [
-            np.clip(at - patch_size // 4 - shift % max(1, patch_size // 2), 0, side - patch_size)
+            np.clip(
+                at - patch_size // 4 - shift % max(1, patch_size // 2), 0, max(0, side - patch_size)
+            )
             for at, shift, side in zip(
                 split_numbers(positions), split_numbers(shifts), shape, strict=True
             )

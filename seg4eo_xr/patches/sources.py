@@ -48,6 +48,10 @@ class Section(Protocol):
         """Return images ``(patch, band, y, x)`` and labels ``(patch, y, x)``."""
         ...
 
+    def inside(self) -> NDArray[np.bool_] | None:
+        """Which pixels lie inside the scene, ``(patch, y, x)``; None where all do."""
+        ...
+
 
 class PatchSource(Protocol):
     """Something to take patches from, planned and not read.
@@ -163,7 +167,8 @@ class ScenePatches:
             plan_pieces(windows, array.data.chunks[-2:]) for array in (self.scene, self.labels)
         )
         token = tokenize(self.scene.data.name, self.labels.data.name)
-        return SceneSection(self.name, windows, (images, labels), self.resampling, token)
+        shape = self.scene.sizes["y"], self.scene.sizes["x"]
+        return SceneSection(self.name, windows, (images, labels), self.resampling, shape, token)
 
     def inputs(self, section: SceneSection) -> list[list[Delayed]]:
         """Return the tasks that cut the pieces of images and labels out of their chunks."""
@@ -197,6 +202,8 @@ class SceneSection:
         The pieces of images and labels.
     resampling
         How windows of images and of labels become patches.
+    shape
+        Height and width of the scene.
     token
         Stands for the pixels of scene and labels.
     """
@@ -205,13 +212,14 @@ class SceneSection:
     windows: PatchWindows
     plans: tuple[list[Pieces], list[Pieces]]
     resampling: tuple[Resampling, Resampling]
+    shape: tuple[int, int]
     token: str
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         windows = self.windows
         sides = windows.rows, windows.cols, windows.heights, windows.widths
         # Arrays have to be hashed here: dask goes by their text, which leaves out the middle.
-        return "SceneSection", tokenize(self.scene, *sides, self.resampling, self.token)
+        return "SceneSection", tokenize(self.scene, *sides, self.resampling, self.shape, self.token)
 
     @property
     def names(self) -> list[str]:
@@ -224,10 +232,23 @@ class SceneSection:
     def read(self, inputs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Put the patches together from the pieces that `ScenePatches.inputs` cuts."""
         images, labels = (
-            assemble(plans, cuts, self.windows, resampling)
+            assemble(plans, cuts, self.windows, resampling, self.shape)
             for plans, cuts, resampling in zip(self.plans, inputs, self.resampling, strict=True)
         )
         return images, labels
+
+    def inside(self) -> NDArray[np.bool_] | None:
+        """Which pixels lie inside the scene, ``(patch, y, x)``; None where all do."""
+        windows, size = self.windows, self.resampling[0].size
+        within = windows.within(self.shape)
+        if (within.heights == windows.heights).all() and (within.widths == windows.widths).all():
+            return None
+        # Windows that reach past the edge are of the patches' own size.
+        rows, cols = (
+            np.where(own == whole, size, own)[:, None] > np.arange(size)
+            for own, whole in ((within.heights, windows.heights), (within.widths, windows.widths))
+        )
+        return np.asarray(rows[:, :, None] & cols[:, None, :])
 
 
 def plan_scene(
@@ -280,11 +301,12 @@ def plan_scene(
 def _own_windows(labels: xr.DataArray, ignore: int, options: ExtractOptions) -> PatchWindows:
     shape, size = (labels.sizes["y"], labels.sizes["x"]), options.patch_size
     if options.sampling == "grid":
-        return regular_windows(shape, size, options.stride)
+        return regular_windows(shape, size, options.stride, options.edges)
     assert options.samples is not None  # the options have checked it
+    draw = size, options.samples, options.sampling_seed
     if options.sampling == "random":
-        return random_windows(shape, size, options.samples, options.sampling_seed)
-    return balanced_windows(labels, size, options.samples, options.sampling_seed, ignore=ignore)
+        return random_windows(shape, *draw, edges=options.edges)
+    return balanced_windows(labels, *draw, ignore=ignore, edges=options.edges)
 
 
 class ResamplingWarning(Seg4EOWarning):

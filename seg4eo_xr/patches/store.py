@@ -67,9 +67,11 @@ class PatchStore:
 
     def __repr__(self) -> str:
         counts = Counter(self.splits.tolist())
-        shown = (*SPLITS, "unused") if counts["unused"] else SPLITS
-        told = ", ".join(f"{counts[name]} {name}" for name in shown)
-        return f"<PatchStore {self.path}: {len(self)} patches ({told})>"
+        names = (*SPLITS, "unused") if counts["unused"] else SPLITS
+        told = ", ".join(f"{counts[name]} {name}" for name in names)
+        share = self.labelled_share
+        shown = "" if share is None else f", {100 * share:.1f} % of the labelled ground"
+        return f"<PatchStore {self.path}: {len(self)} patches ({told}){shown}>"
 
     @cached_property
     def contract(self) -> Contract:
@@ -81,6 +83,19 @@ class PatchStore:
         # Stores of before say it of their scenes only.
         low = dark * contract.scale + contract.offset
         return replace(contract, dark=tuple(low.tolist()))
+
+    @cached_property
+    def labelled_share(self) -> float | None:
+        """Share of the scenes' labelled pixels that the patches of the splits show, 0 to 1.
+
+        None where the store is older than this figure, or nothing is labelled. For scenes of more
+        than 2^28 pixels it is an estimate, unless the patches cover all of them.
+        """
+        counts = [scene.get("labelled") for scene in self.attrs["scenes"]]
+        if None in counts:
+            return None
+        shown, total = np.array(counts, np.int64).reshape(-1, 2).sum(axis=0).tolist()
+        return shown / total if total else None
 
     @property
     def patch_size(self) -> int:
@@ -166,9 +181,16 @@ class PatchStore:
         scene = self.attrs["scenes"][number]
         return Affine(*scene["transform"]), str(self.attrs["crs"][scene["crs"]])
 
+    def shown_windows(self) -> tuple[NDArray[np.int64], ...]:
+        """Row, column, height and width of what each patch shows of its scene, ``(patch,)``."""
+        row, col, height, width = (self.coordinate(n) for n in ("row", "col", "height", "width"))
+        shapes = np.array([scene["shape"] for scene in self.attrs["scenes"]], np.int64)
+        rows, cols = shapes[self.coordinate("scene")].T
+        return row, col, np.minimum(height, rows - row), np.minimum(width, cols - col)
+
     def footprints(self) -> Footprints:
         """Where the patches lie on the grid of the first scene, with their splits as fixed."""
-        windows = tuple(self.coordinate(name) for name in ("row", "col", "height", "width"))
+        windows = self.shown_windows()
         grids = [self.grid_of_scene(i) for i in range(len(self.attrs["scenes"]))]
         return footprints_of(windows, self.coordinate("scene"), grids, self.splits)
 

@@ -100,6 +100,7 @@ def summarize(
     splits: NDArray[np.str_],
     names: Sequence[str],
     rules: SummaryRules,
+    inside: NDArray[np.bool_] | None = None,
 ) -> ShardSummary:
     """Take the statistics of patches.
 
@@ -115,6 +116,9 @@ def summarize(
         What error messages call the patches.
     rules
         What counts.
+    inside
+        Which pixels lie inside the scene, ``(patch, y, x)``; None where all do. Others have no
+        data, whatever number stands there.
 
     Raises
     ------
@@ -122,6 +126,8 @@ def summarize(
         If a label is not in the class table.
     """
     valid = valid_mask(images, rules.nodata, rules.nodata_rule)
+    if inside is not None:
+        valid &= inside
     labelled = valid & (labels != rules.ignore)
     valid_fraction, labelled_fraction = (
         np.array([np.count_nonzero(patch) / patch.size for patch in mask])

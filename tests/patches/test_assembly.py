@@ -51,7 +51,7 @@ def test_a_patch_is_the_window_whatever_the_chunks(data, chunks, bands):
             edge[index : index + 2] for edge, index in zip(edges, plan.chunk, strict=True)
         )
         cuts.append(cut(scene[..., top:bottom, left:right], plan))
-    patches = assemble(plans, cuts, windows, Resampling(size))
+    patches = assemble(plans, cuts, windows, Resampling(size), (height, width))
     for i, patch in enumerate(patches):
         row, col = windows.rows[i], windows.cols[i]
         expected = scene[..., row : row + windows.heights[i], col : col + windows.widths[i]]

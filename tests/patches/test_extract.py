@@ -68,14 +68,19 @@ def windows_of(store):
 def test_a_patch_is_the_scene_window_byte_for_byte_and_so_is_its_label(scene_and_labels, reference):
     scene, labels = scene_and_labels
     dataset = reference.dataset.compute()
-    windows = windows_of(reference)
-    assert len(windows) == (150 // SIZE) * (170 // SIZE)
+    windows, transform = windows_of(reference), grid_transform(scene, "scene")
+    assert len(windows) == -(-150 // SIZE) * -(-170 // SIZE)
     for i, (row, col, height, width) in enumerate(windows):
         rows, cols = slice(row, row + height), slice(col, col + width)
-        np.testing.assert_array_equal(dataset.images[i], scene[:, rows, cols])
-        np.testing.assert_array_equal(dataset.labels[i], labels[rows, cols])
-        assert float(dataset.patch_x[i]) == pytest.approx(float(scene.x[cols].mean()))
-        assert float(dataset.patch_y[i]) == pytest.approx(float(scene.y[rows].mean()))
+        image, label = scene[:, rows, cols], labels[rows, cols]
+        inside = np.s_[: label.shape[0], : label.shape[1]]
+        np.testing.assert_array_equal(dataset.images[i][:, *inside], image)
+        np.testing.assert_array_equal(dataset.labels[i][inside], label)
+        assert (np.delete(dataset.images[i], inside[0], axis=1) == scene.rio.nodata).all()
+        assert (np.delete(dataset.labels[i], inside[1], axis=1) == labels.rio.nodata).all()
+        x, y = transform @ (col + width / 2, row + height / 2)
+        assert float(dataset.patch_x[i]) == pytest.approx(x)
+        assert float(dataset.patch_y[i]) == pytest.approx(y)
     assert dataset.images.dtype == scene.dtype
     assert dataset.band.values.tolist() == scene.band.values.tolist()
 
@@ -216,7 +221,7 @@ def test_a_spatial_split_leaves_its_buffer_out_and_says_so(scene_and_labels, tmp
     split = SpatialSplit(block=48, buffer=10)
     store = extract(scene_and_labels, tmp_path / "a.zarr", split=split)
     dropped = store.attrs["dropped"]["the split leaves out"]
-    assert len(store) + dropped == (150 // SIZE) * (170 // SIZE)
+    assert len(store) + dropped == -(-150 // SIZE) * -(-170 // SIZE)
     assert store.leakage.distances["test-train"] > 10
     assert store.attrs["split"] == {"rule": "SpatialSplit", **vars(split)}
     assert f"left out: {dropped} windows" in store.describe()

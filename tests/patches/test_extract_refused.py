@@ -38,7 +38,12 @@ def blank(scene):
 @pytest.mark.parametrize(
     ("change", "options", "error", "message"),
     [
-        ({}, {"patch_size": 151}, ValueError, "151 × 151; choose patch_size 150 or less"),
+        (
+            {},
+            {"patch_size": 151, "edges": "drop"},
+            ValueError,
+            r"151 × 151; choose patch_size 150 or less, or edges='pad' \(--edges pad\)",
+        ),
         ({"labels": lambda a: a[:-1]}, {}, ValueError, "different shapes"),
         (
             {"labels": lambda a: a.assign_coords(x=a.x + 5)},
@@ -52,7 +57,7 @@ def blank(scene):
             ValueError,
             r"patch \S+ of array at row \d+, column \d+: labels hold the class codes \[.*\], which",
         ),
-        ({"scene": blank}, {}, ValueError, "all nodata in its 90 patches"),
+        ({"scene": blank}, {}, ValueError, "all nodata in its 110 patches"),
         (
             {"labels": lambda a: a.copy(data=np.full_like(a.values, 255))},
             {},
@@ -62,6 +67,7 @@ def blank(scene):
         ({}, {"min_valid_fraction": 1.0, "patch_size": 140}, ValueError, "no training patch"),
         ({}, {"shard_size": 12}, ValueError, "power of two"),
         ({}, {"interpolation": "cubic"}, ValueError, "one of nearest"),
+        ({}, {"edges": "reflect"}, ValueError, "edges must be one of pad, shift, drop"),
         ({}, {"patchsize": 3}, TypeError, "unknown option 'patchsize'; did you mean 'patch_size'"),
     ],
 )
@@ -89,7 +95,7 @@ def test_an_existing_store_stays_until_its_successor_is_complete(scene_and_label
         extract((blank(scene), labels), path, overwrite=True)
     assert digest(path) == before
     extract(scene_and_labels, path, overwrite=True, stride=20)
-    assert len(open_store(path)) < 90
+    assert len(open_store(path)) == 8 * 9
     assert left_behind(tmp_path) == ["a.zarr"]
 
 

@@ -53,9 +53,9 @@ def as_tuples(windows):
 def test_regular_windows_lie_inside_and_what_is_left_out_is_counted(height, width, patch, stride):
     if patch > min(height, width):
         with pytest.raises(ValueError, match="smaller than one patch"):
-            regular_windows((height, width), patch, stride)
+            regular_windows((height, width), patch, stride, "drop")
         return
-    windows = regular_windows((height, width), patch, stride)
+    windows = regular_windows((height, width), patch, stride, "drop")
     hits = np.zeros((height, width), int)
     for row, col, h, w in as_tuples(windows):
         assert (h, w) == (patch, patch)
@@ -74,8 +74,38 @@ def test_regular_windows_lie_inside_and_what_is_left_out_is_counted(height, widt
     }
     assert {(r, c) for r, c, _, _ in as_tuples(windows)} == expected
     assert len(set(windows.ids)) == len(windows)
-    fits = (height - patch) % step == 0 and (width - patch) % step == 0
-    assert (sum(windows.dropped.values()) == 0) == fits
+    kept = regular_windows((height, width), patch, stride)
+    assert len(windows) + sum(windows.dropped.values()) == len(kept)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    patch=st.integers(1, 120),
+    stride=st.one_of(st.none(), st.integers(1, 40)),
+    edges=st.sampled_from(["pad", "shift"]),
+)
+def test_no_ground_is_lost_at_the_edges(shape, patch, stride, edges):
+    windows = regular_windows(shape, patch, stride, edges)
+    assert not windows.dropped
+    assert len(set(windows.ids)) == len(windows)
+    assert (windows.heights == patch).all()
+    within = windows.within(shape)
+    assert (within.heights > 0).all()
+    assert (within.widths > 0).all()
+    if edges == "shift":
+        assert (within.heights == min(patch, shape[0])).all()
+        assert (within.widths == min(patch, shape[1])).all()
+    hits = np.zeros(shape, int)
+    for row, col, h, w in as_tuples(within):
+        hits[row : row + h, col : col + w] += 1
+    step = patch if stride is None else stride
+    if step <= patch:
+        assert hits.min() == 1
+    if step >= patch and edges == "pad":
+        assert hits.max() == 1
+    dropped = regular_windows(shape, patch, stride, "drop") if patch <= min(shape) else None
+    if dropped is not None:
+        assert set(dropped.ids) <= set(windows.ids)
 
 
 @settings(deadline=None, max_examples=25)
@@ -133,7 +163,7 @@ def test_columns_come_along_as_text():
     assert read.ids.tolist() == ["7", "2", "9.5"]
     assert read.groups.tolist() == ["train", "", "val"]
     assert polygon_windows(frame, scene_of(60, 70)).groups.tolist() == ["", "", ""]
-    assert regular_windows((60, 70), 30).groups.tolist() == [""] * 4
+    assert regular_windows((60, 70), 30).groups.tolist() == [""] * 6
 
 
 def test_bad_grids_are_named(tmp_path):

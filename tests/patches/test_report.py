@@ -23,7 +23,7 @@ def store(tmp_path_factory):
     scene, labels = synthetic_sentinel2((100, 100), seed=3)
     path = tmp_path_factory.mktemp("store") / "patches.zarr"
     classes = ClassTable.from_codes(range(1, 7), NAMES)
-    options = {"patch_size": 16, "shard_size": 8, "progress": False}
+    options = {"patch_size": 16, "shard_size": 8, "edges": "drop", "progress": False}
     return extract_patches(
         scene, labels, path, classes=classes, min_labelled_fraction=0.5, **options
     )

@@ -130,13 +130,21 @@ def test_a_class_of_few_pixels_leaves_its_turns_to_the_others():
     assert len(windows) == 50
 
 
+def test_a_scene_smaller_than_a_window_gives_what_it_has():
+    assert random_windows((8, 8), 9, 5, 1).ids.tolist() == ["0_0"]
+    assert random_windows((8, 10), 9, 5, 1).ids.tolist() == ["0_0", "0_1"]
+    windows = balanced_windows(as_labels(np.eye(8, 12, dtype=int)), 9, 5, 1, ignore=255)
+    assert set(windows.rows) == {0}
+    assert set(windows.cols) <= {0, 1, 2, 3}
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
         (lambda: random_windows((8, 8), 0, 5, 1), "patch_size must be at least 1"),
         (lambda: random_windows((8, 8), 4, 0, 1), "count must be at least 1"),
         (lambda: random_windows((8, 8), 4, 5, -1), "seed must be at least 0"),
-        (lambda: random_windows((8, 8), 9, 5, 1), "choose patch_size 8 or less"),
+        (lambda: random_windows((8, 8), 9, 5, 1, edges="drop"), "choose patch_size 8 or less"),
         (lambda: random_windows((8, 8), 7, 5, 1), "has 4 windows of 7 × 7, fewer than the 5"),
         (
             lambda: balanced_windows(as_labels(np.full((8, 8), 255)), 4, 5, 1, ignore=255),
@@ -147,7 +155,9 @@ def test_a_class_of_few_pixels_leaves_its_turns_to_the_others():
             "hold 2 classes, more than the 1 windows asked for; ask for 2 or more",
         ),
         (
-            lambda: balanced_windows(as_labels(np.eye(8, dtype=int)), 9, 5, 1, ignore=255),
+            lambda: balanced_windows(
+                as_labels(np.eye(8, dtype=int)), 9, 5, 1, ignore=255, edges="drop"
+            ),
             "smaller than one patch",
         ),
     ],

@@ -29,7 +29,14 @@ def store(tmp_path_factory):
     scene, labels = synthetic_sentinel2((100, 100), seed=3)
     path = tmp_path_factory.mktemp("store") / "patches.zarr"
     return extract_patches(
-        scene, labels, path, patch_size=16, shard_size=8, progress=False, min_labelled_fraction=0.5
+        scene,
+        labels,
+        path,
+        patch_size=16,
+        shard_size=8,
+        progress=False,
+        min_labelled_fraction=0.5,
+        edges="drop",
     )
 
 

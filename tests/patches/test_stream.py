@@ -21,6 +21,8 @@ from seg4eo_xr.scenes.contract import valid_mask
 from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.testing import synthetic_sentinel2
 
+CHOICES = {"patch_size": 16, "shard_size": 8, "edges": "drop", "progress": False}
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -29,7 +31,7 @@ def store(tmp_path_factory):
     labels = labels.where(labels != 255, 3).astype("uint8").rio.write_nodata(255)
     labels[40:44] = 255
     path = tmp_path_factory.mktemp("stream") / "patches.zarr"
-    return extract_patches(scene, labels, path, patch_size=16, shard_size=8, progress=False)
+    return extract_patches(scene, labels, path, **CHOICES)
 
 
 def batches(store, split="train", **options):
@@ -204,11 +206,10 @@ def test_a_state_belongs_to_a_store_and_its_commit_wherever_it_lies(store, tmp_p
     shutil.copytree(store.path, tmp_path / "moved")
     PatchStream(tmp_path / "moved", [0, 1, 2], **options).load_state_dict(stream.state_dict())
     scene, labels = synthetic_sentinel2((100, 100), seed=4)
-    choices = {"patch_size": 16, "shard_size": 8, "progress": False}
-    other = extract_patches(scene, labels, tmp_path / "other.zarr", **choices)
+    other = extract_patches(scene, labels, tmp_path / "other.zarr", **CHOICES)
     with pytest.raises(ValueError, match="patches was"):
         PatchStream(other, [0, 1, 2], **options).load_state_dict(stream.state_dict())
-    extract_patches(scene, labels, tmp_path / "moved", append=True, **choices)
+    extract_patches(scene, labels, tmp_path / "moved", append=True, **CHOICES)
     longer = PatchStream(tmp_path / "moved", [0, 1, 2], **options)
     with pytest.raises(ValueError, match="commit was 1 and is 2"):
         longer.load_state_dict(stream.state_dict())
