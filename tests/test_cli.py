@@ -150,7 +150,8 @@ def bad_extractions(files: Path, folder: Path) -> dict[str, tuple[list[str], str
         "labels not aligned": ({"label": f"{folder}/shifted.tif"}, "shifted.tif"),
         "no CRS": ({"image": f"{folder}/nocrs.tif"}, "CRS"),
         "smaller than a patch": (
-            {"image": f"{folder}/small.tif", "label": f"{folder}/small_labels.tif"},
+            {"image": f"{folder}/small.tif", "label": f"{folder}/small_labels.tif"}
+            | {"edges": "drop"},
             "patch_size",
         ),
         "all nodata": ({"image": f"{folder}/empty.tif"}, "nodata"),

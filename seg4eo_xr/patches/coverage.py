@@ -55,14 +55,15 @@ def labelled_ground(
         # What cannot be read outside the windows does no harm to the patches.
         with contextlib.suppress(OSError):
             return _counted(source, used_ones)
-    total = labelled.sum() / (windows.heights * windows.widths).sum() * shape[0] * shape[1]
+    ground = int((windows.heights * windows.widths).sum())
+    total = labelled.sum() / max(ground, 1) * shape[0] * shape[1]
     return round(total * _share_of_ground(used_ones, shape)), round(total)
 
 
 def _cover(windows: PatchWindows, shape: tuple[int, int]) -> bool:
     """Whether windows are a whole grid of rows and columns that leaves no gap in a scene."""
     rows, cols = np.unique(windows.rows), np.unique(windows.cols)
-    if len(windows) != len(rows) * len(cols):
+    if not len(windows) or len(windows) != len(rows) * len(cols):
         return False
     for starts, own, sizes, side in (
         (rows, windows.rows, windows.heights, shape[0]),

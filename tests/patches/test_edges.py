@@ -19,10 +19,13 @@ from seg4eo_xr.evaluation.split_zones import split_areas
 from seg4eo_xr.geometry.splits import RandomSplit, SceneSplit, SpatialSplit
 from seg4eo_xr.patches import coverage
 from seg4eo_xr.patches.batch import extract_batch
+from seg4eo_xr.patches.coverage import labelled_ground
 from seg4eo_xr.patches.exporting import export_patches
 from seg4eo_xr.patches.extract import LeakageWarning, extract_patches
 from seg4eo_xr.patches.importing import import_patches
+from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.pairs import ScenePair
+from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.patches.stream import PatchStream
 
 SIZE = 16
@@ -252,6 +255,17 @@ def test_the_share_is_that_of_the_union_of_the_windows(options, tmp_path, monkey
     monkeypatch.setattr(coverage, "_MOST_PIXELS", 100)
     again = extract((scene, labels), tmp_path / "b.zarr", **options)
     assert again.labelled_share == pytest.approx(shown.mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("most", [2**28, 1])
+def test_a_scene_that_the_split_leaves_out_shows_nothing(most, tmp_path, monkeypatch):
+    monkeypatch.setattr(coverage, "_MOST_PIXELS", most)
+    scene, labels = scene_of((20, 40))
+    source = plan_scene(scene, labels, ExtractOptions(patch_size=SIZE))
+    nothing = np.zeros(0, np.int64)
+    shown, total = labelled_ground(source.take(nothing), nothing, nothing.astype(bool))
+    assert shown == 0
+    assert total == (int((labels != 255).sum()) if most > 1 else 0)
 
 
 def test_the_share_reads_no_label_where_the_windows_cover_the_scene(tmp_path, monkeypatch):
