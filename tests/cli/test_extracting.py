@@ -94,7 +94,9 @@ def test_folders_of_images_and_masks_need_no_options(scenes, tmp_path, capsys):
     for name, folder in (("Image_1.tif", "images"), ("Label_1.tif", "masks")):
         (tmp_path / "scenes" / folder).mkdir(parents=True)
         shutil.copy(scenes / name, tmp_path / "scenes" / folder / "north.tif")
-    words = [word for word in batch(tmp_path / "scenes", tmp_path / "a.zarr") if "rec" not in word]
+    words = [
+        word for word in batch(tmp_path / "scenes", tmp_path / "a.zarr") if word != "--recursive"
+    ]
     assert main(words) == 0
     assert "images/north.tif + " in capsys.readouterr().out
     assert len(open_store(tmp_path / "a.zarr").contract.classes) > 1
