@@ -13,6 +13,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 from seg4eo_xr.notices import Seg4EOWarning, warn
+from seg4eo_xr.scenes.turns import ordered, turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -108,11 +109,12 @@ def require_overlap(raster: xr.DataArray, scene: xr.DataArray, what: str) -> Non
 
 def _overlap(a: xr.DataArray, b: xr.DataArray) -> bool:
     """Whether the bounds of two rasters have an area in common."""
-    there = b.rio.transform_bounds(a.rio.crs)
-    here = a.rio.bounds()
-    return bool(
-        here[0] < there[2] and there[0] < here[2] and here[1] < there[3] and there[1] < here[3]
-    )
+    west, south, east, north = b.rio.transform_bounds(a.rio.crs)
+    here, turn = a.rio.bounds(), turn_of(a.rio.crs)
+    west, east = ordered(west, east, turn)
+    shifts = (-turn, 0.0, turn) if turn else (0.0,)
+    meet = any(here[0] < east + shift and west + shift < here[2] for shift in shifts)
+    return bool(meet and here[1] < north and south < here[3])
 
 
 def corners_agree(one: Affine, other: Affine, shape: tuple[int, ...]) -> bool:

@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
+from rasterio.crs import CRS
 
 from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import (
@@ -22,11 +23,12 @@ from seg4eo_xr.scenes.bands import (
 )
 from seg4eo_xr.scenes.clipping import with_room_for_nodata
 from seg4eo_xr.scenes.contract import valid_mask
-from seg4eo_xr.scenes.grid import place
+from seg4eo_xr.scenes.grid import place, same_crs
 from seg4eo_xr.scenes.harmonize import of_one_convention, unmarked
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.scenes.resampling import Grid, bounds_in, resample
 from seg4eo_xr.scenes.scene_options import SceneOptions
+from seg4eo_xr.scenes.turns import turn_of, turns_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +105,10 @@ def open_mosaic(
         grid = grid.with_pixel(float(chosen.resolution))
     elif like is None:
         _require_one_size(scenes, grid)
-    parts = [part for part in (_Part.of(scene, grid, chosen) for scene in scenes) if part]
+    turn = turn_of(grid.crs)
+    shifts = (-turn, 0.0, turn) if turn else (0.0,)
+    every = (_Part.of(scene, grid, chosen, shift) for scene in scenes for shift in shifts)
+    parts = [part for part in every if part]
     data = _merge_parts(parts, grid, scenes[0])
     mosaic = place(data, grid.crs, grid.transform).assign_attrs(scenes[0].attrs)
     mosaic = mosaic.assign_coords(band=scenes[0]["band"].values).rename("scene")
@@ -142,7 +147,14 @@ def _like_first(first: xr.DataArray, scene: xr.DataArray, number: int) -> xr.Dat
 def _pixel_sizes(scenes: Sequence[xr.DataArray], grid: Grid) -> list[tuple[float, float]]:
     """Pixel sizes of the scenes whose CRS is that of the mosaic."""
     own = [Grid.of(scene) for scene in scenes]
-    return [one.pixel for one in own if one.crs == grid.crs]
+    return [one.pixel for one in own if _same_crs(one, grid)]
+
+
+def _same_crs(one: Grid, other: Grid) -> bool:
+    """Whether the CRSs of two grids are one; heights play no part."""
+    if one.crs == other.crs:
+        return True
+    return same_crs(CRS.from_user_input(one.crs), CRS.from_user_input(other.crs))
 
 
 def _require_one_size(scenes: Sequence[xr.DataArray], grid: Grid) -> None:
@@ -166,10 +178,21 @@ def _common_grid(scenes: Sequence[xr.DataArray]) -> Grid:
     first = Grid.of(scenes[0])
     spans = [_span_on(first, Grid.of(scene)) for scene in scenes]
     rows, cols = zip(*spans, strict=True)
-    (top, bottom), (left, right) = (
-        (min(start for start, _ in axis), max(stop for _, stop in axis)) for axis in (rows, cols)
-    )
+    (top, bottom), (left, right) = _reach(rows), _reach(cols)
+    half = turn_of(first.crs) / 2 / first.pixel[0]
+    if half and right - left > half:  # nearest to the first, they may be closer together
+        nearest = [_moved(span, turns_to(sum(span), first.width, 4 * half) / 2) for span in cols]
+        if (closer := _reach(nearest))[1] - closer[0] <= half:
+            left, right = closer
     return first.window((top, bottom), (left, right))
+
+
+def _reach(spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return min(start for start, _ in spans), max(stop for _, stop in spans)
+
+
+def _moved(span: tuple[int, int], by: float) -> tuple[int, int]:
+    return span[0] + round(by), span[1] + round(by)
 
 
 def _span_on(lattice: Grid, grid: Grid) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -197,9 +220,12 @@ class _Part(NamedTuple):
     col: int
 
     @classmethod
-    def of(cls, scene: xr.DataArray, grid: Grid, options: SceneOptions) -> _Part | None:
-        """Bring a scene onto the mosaic; None where it lies beside it."""
-        spans = _span_on(grid, Grid.of(scene))
+    def of(
+        cls, scene: xr.DataArray, grid: Grid, options: SceneOptions, shift: float
+    ) -> _Part | None:
+        """Bring a scene, moved along x by whole turns, onto the mosaic; None where it is beside."""
+        rows, cols = _span_on(grid, Grid.of(scene))
+        spans = rows, _moved(cols, shift / grid.pixel[0])
         sides = grid.height, grid.width
         inside = [
             (max(0, start), min(side, stop))
@@ -214,7 +240,7 @@ class _Part(NamedTuple):
                 for (first, last), side in zip(blocks, sides, strict=True)
             )
         )
-        data = _aligned(scene, window)
+        data = _aligned(scene, window, shift)
         if data is None:
             resampled = resample(scene, window, resampling=options.resampling, fill=_nodata(scene))
             data = resampled.data
@@ -222,10 +248,10 @@ class _Part(NamedTuple):
         return cls(data, blocks[0][0], blocks[1][0])
 
 
-def _aligned(scene: xr.DataArray, window: Grid) -> da.Array | None:
+def _aligned(scene: xr.DataArray, window: Grid, shift: float) -> da.Array | None:
     """Pixels of a scene on a window of its own lattice; None where it has another."""
-    grid = Grid.of(scene)
-    if grid.crs != window.crs or not np.allclose(grid.pixel, window.pixel, rtol=1e-9):
+    grid = Grid.of(scene).moved(shift)
+    if not _same_crs(grid, window) or not np.allclose(grid.pixel, window.pixel, rtol=1e-9):
         return None
     left, top = ~grid.transform @ (window.transform.c, window.transform.f)
     if max(abs(left - round(left)), abs(top - round(top))) > _TOLERANCE:

@@ -12,7 +12,8 @@ import numpy as np
 from affine import Affine
 
 from seg4eo_xr.options import require_choice
-from seg4eo_xr.scenes.grid import grid_transform, place
+from seg4eo_xr.scenes.grid import grid_transform, place, same_crs
+from seg4eo_xr.scenes.turns import ordered, turn_of, turns_to
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,6 +74,10 @@ class Grid:
         moved = self.transform @ Affine.translation(cols[0], rows[0])
         return replace(self, transform=moved, height=rows[1] - rows[0], width=cols[1] - cols[0])
 
+    def moved(self, x: float) -> Grid:
+        """The same grid, moved along x in CRS units."""
+        return replace(self, transform=Affine.translation(x, 0) @ self.transform) if x else self
+
     def with_pixel(self, size: float) -> Grid:
         """The same extent in square pixels of `size` CRS units, rounded up to whole pixels.
 
@@ -127,8 +132,12 @@ def resample(
     ValueError
         If there is no such resampling, or nothing to fill uncovered pixels with.
     """
+    from rasterio.crs import CRS
+
     require_choice("resampling", resampling, get_args(Resampling))
     source, nodata = Grid.of(array), array.rio.nodata
+    if same_crs(CRS.from_user_input(source.crs), CRS.from_user_input(grid.crs)):
+        source = replace(source, crs=grid.crs)  # without heights, for instance
     if fill is None:
         fill = np.nan if nodata is None and array.dtype.kind == "f" else nodata
     if fill is None:
@@ -158,7 +167,10 @@ def require_cover(source: Grid, target: Grid, what: str, *, remedy: str = _FILL)
     left, bottom, right, top = source.bounds
     # far below a pixel: what rounding may shift
     slack_x, slack_y = (1e-6 * side for side in source.pixel)
-    within = west >= left - slack_x and east <= right + slack_x
+    turn = turn_of(source.crs)
+    shift = turns_to((west + east) / 2, (left + right) / 2, turn)
+    within = west + shift >= left - slack_x and east + shift <= right + slack_x
+    within = within or (bool(turn) and right - left >= turn - slack_x)
     if not (within and south >= bottom - slack_y and north <= top + slack_y):
         raise ValueError(
             f"{what} does not cover the target grid: in its CRS it spans {source.bounds}, the "
@@ -230,12 +242,13 @@ def _target_block(data: Any, job: _Job, row: tuple[int, int], col: tuple[int, in
         margin = 0
     rows, cols = _source_window(job.source, target, margin)
     shape = (*data.shape[:-2], target.height, target.width)
-    if rows[0] >= rows[1] or cols[0] >= cols[1]:
+    found = _cut(data, job, rows, cols)
+    if found is None:
         return da.full(shape, job.fill, dtype=data.dtype, chunks=-1)
-    pixels = data[..., slice(*rows), slice(*cols)].rechunk(-1, method="tasks")
-    return pixels.map_blocks(
+    pixels, window = found
+    return pixels.rechunk(-1, method="tasks").map_blocks(
         resample_block,
-        source=job.source.window(rows, cols),
+        source=window,
         target=target,
         job=job,
         chunks=tuple((length,) for length in shape),
@@ -247,16 +260,48 @@ def _target_block(data: Any, job: _Job, row: tuple[int, int], col: tuple[int, in
 def _source_window(
     source: Grid, target: Grid, margin: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows and columns of `source` that `target` needs, clipped; empty where they do not meet."""
+    """Rows of `source` that `target` needs, clipped; and columns, which may lie a turn away."""
     bounds = bounds_in(source.crs, target)
-    # beyond the projection's domain, or across the antimeridian, GDAL finds out by pixel
-    if not all(map(isfinite, bounds)) or bounds[0] > bounds[2]:
+    # beyond the projection's domain GDAL finds out by pixel
+    if not all(map(isfinite, bounds)):
         return (0, source.height), (0, source.width)
     left, bottom = ~source.transform @ bounds[:2]
     right, top = ~source.transform @ bounds[2:]
     (top, bottom), (left, right) = _whole(top, bottom), _whole(left, right)
     rows = _clipped(top - margin, bottom + margin, source.height)
-    return rows, _clipped(left - margin, right + margin, source.width)
+    return rows, (left - margin, right + margin)
+
+
+def _cut(
+    data: da.Array, job: _Job, rows: tuple[int, int], cols: tuple[int, int]
+) -> tuple[da.Array, Grid] | None:
+    """Pixels of the source in a window, and where they lie; None where there are none.
+
+    Columns go on around the earth: what lies beyond 180° is taken from the other end.
+    """
+    source, turn = job.source, turn_of(job.source.crs)
+    around = round(turn / source.pixel[0])
+    if rows[0] >= rows[1]:
+        return None
+    parts: list[da.Array] = []
+    window, last = source, 0
+    for turns in (-1, 0, 1) if around >= source.width else (0,):
+        left, right = (column - turns * around for column in cols)
+        left, right = _clipped(left, right, source.width)
+        if left >= right:
+            continue
+        first = left + turns * around
+        if not parts:
+            window = source.window(rows, (left, right)).moved(turns * turn)
+        elif first > last:
+            gap = (*data.shape[:-2], rows[1] - rows[0], first - last)
+            parts.append(da.full(gap, job.fill, dtype=data.dtype, chunks=-1))
+        parts.append(data[..., slice(*rows), left:right])
+        last = right + turns * around
+    if not parts:
+        return None
+    pixels = parts[0] if len(parts) == 1 else da.concatenate(parts, axis=-1)
+    return pixels, replace(window, width=pixels.shape[-1])
 
 
 def _whole(start: float, stop: float) -> tuple[int, int]:
@@ -269,19 +314,23 @@ def _clipped(start: int, stop: int, size: int) -> tuple[int, int]:
 
 
 def bounds_in(crs: str, grid: Grid) -> Bounds:
-    """Bounds of a grid in another CRS; infinite where that does not know the place."""
+    """Bounds of a grid in another CRS; infinite where that does not know the place.
+
+    East of 180° longitudes go on to 181° and so on where the grid crosses it.
+    """
     from rasterio.crs import CRS
     from rasterio.errors import RasterioError
     from rasterio.warp import transform_bounds
 
     ours, theirs = CRS.from_user_input(grid.crs), CRS.from_user_input(crs)
-    if ours == theirs:
+    if same_crs(ours, theirs):
         return grid.bounds
     try:
         west, south, east, north = transform_bounds(ours, theirs, *grid.bounds, densify_pts=_POINTS)
     except RasterioError:
         return (float("inf"),) * 4
-    return float(west), float(south), float(east), float(north)
+    west, east = ordered(float(west), float(east), turn_of(crs))
+    return west, float(south), east, float(north)
 
 
 def _spans(lengths: tuple[int, ...]) -> list[tuple[int, int]]:
