@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.inference.job_options import JobOptions
 
-GONE = (CommClosedError, ClosedClientError)
-"""What dask's client raises where the scheduler is gone, which another error tells of."""
+_GONE = (CommClosedError, ClosedClientError)
 
 _HOST = "127.0.0.1"
 # Threads of a worker hand tiles to the threads that compute; two, so that tiles can overlap.
 _FEWEST_THREADS = 2
+
+
+@contextmanager
+def may_be_gone(client: Client) -> Iterator[None]:
+    """Do what tidies up at a scheduler; one that is gone is what another error is about."""
+    try:
+        yield
+    except _GONE:
+        pass
+    except AttributeError:
+        if client.scheduler is not None:  # a client that was closed has none
+            raise
 
 
 class JobCluster(NamedTuple):
@@ -116,6 +127,8 @@ def _client(cluster: Any) -> Client:
 
 
 def _ready(client: Client, options: JobOptions) -> JobCluster:
+    # A cluster that adapts to its load starts no worker before there is something to do.
+    work = client.submit(int, pure=False)
     try:
         client.wait_for_workers(1, timeout=options.no_workers_timeout)
     except TimeoutError as error:
@@ -124,6 +137,8 @@ def _ready(client: Client, options: JobOptions) -> JobCluster:
             f"{options.no_workers_timeout:g} s (no_workers_timeout); start some, or leave the "
             "cluster away to work on this machine"
         ) from error
+    finally:
+        work.release()  # type: ignore[no-untyped-call]
     return JobCluster(client, here=False, threads=None)
 
 

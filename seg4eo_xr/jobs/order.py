@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial, reduce
 from typing import TYPE_CHECKING
 
 from seg4eo_xr.inference.advice import MANY_WINDOWS, speed_advice
-from seg4eo_xr.jobs.cluster import GONE, job_cluster, require_same_package
+from seg4eo_xr.jobs.cluster import job_cluster, may_be_gone, require_same_package
 from seg4eo_xr.jobs.outputs import output_files, write_outputs
 from seg4eo_xr.jobs.result import JobFailedError, JobResult, about_job, finished_before
 from seg4eo_xr.jobs.run_folder import (
@@ -244,7 +244,7 @@ def _work_on(cluster: JobCluster, setup: JobSetup, run: RunFolder) -> Iterator[s
     finally:
         # Waits for what is being written, so that nothing is written after this; a worker that dies
         # now writes nothing anyway.
-        with suppress(*GONE):
+        with may_be_gone(cluster.client):
             cluster.client.unregister_worker_plugin(name)  # type: ignore[no-untyped-call]
 
 

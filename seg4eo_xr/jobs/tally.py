@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import reduce
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seg4eo_xr.geometry.tiles import Tile
-from seg4eo_xr.jobs.cluster import GONE
+from seg4eo_xr.jobs.cluster import may_be_gone
 from seg4eo_xr.maps.statistics import MapStatistics
 from seg4eo_xr.progress import DELAY_SECONDS, new_bar
 from seg4eo_xr.scenes.pixel_areas import AREA_UNITS
@@ -152,5 +152,5 @@ def pixels_heard(client: Client, topic: str, tally: Tally) -> Iterator[None]:
         yield
     finally:
         # A scheduler that is gone is told of elsewhere.
-        with suppress(*GONE):
+        with may_be_gone(client):
             client.unsubscribe_topic(topic)  # type: ignore[no-untyped-call]

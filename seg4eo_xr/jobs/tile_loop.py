@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from distributed import KilledWorker
 
+from seg4eo_xr.jobs.cluster import may_be_gone
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -107,6 +109,7 @@ class _TileLoop(Generic[T]):
         self.last_worker = self.last_tile = time.monotonic()
         try:
             while len(self.failures) < self.options.max_failures:
+                self._require_open()
                 for tile in islice(waiting, max(0, self._room() - len(self.under_way))):
                     self._submit(tile)
                 if not self.under_way:
@@ -115,7 +118,9 @@ class _TileLoop(Generic[T]):
                     self._settle(future)
         finally:
             if self.under_way:
-                self.client.cancel(list(self.under_way))  # type: ignore[no-untyped-call]
+                # Where the client or the scheduler is gone, the error under way says so.
+                with may_be_gone(self.client):
+                    self.client.cancel(list(self.under_way))  # type: ignore[no-untyped-call]
                 self.under_way.clear()
         return self.failures
 
@@ -159,9 +164,17 @@ class _TileLoop(Generic[T]):
         elif future.status == "finished":
             self.on_done(tile, future.result(timeout=self.options.no_workers_timeout))
         else:
+            self._require_open()
             raise ConnectionError(
                 f"the scheduler at {_address(self.client)} is gone or has dropped tile "
                 f"{tile.row}.{tile.column}; connect again and go on with resume=True (--resume)"
+            )
+
+    def _require_open(self) -> None:
+        if self.client.status in ("closing", "closed"):
+            raise ConnectionError(
+                "the dask client was closed while the job ran; make another and go on with "
+                "resume=True (--resume)"
             )
 
     def _watch(self) -> None:

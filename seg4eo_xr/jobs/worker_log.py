@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from distributed.diagnostics.plugin import ForwardLoggingPlugin
 
-from seg4eo_xr.jobs.cluster import GONE
+from seg4eo_xr.jobs.cluster import may_be_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def worker_log_heard(client: Client) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(*GONE):
+        with may_be_gone(client):
             client.unsubscribe_topic(topic)  # type: ignore[no-untyped-call]
             client.unregister_worker_plugin(topic)  # type: ignore[no-untyped-call]
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # rasterio hands this setting to GDAL as bytes, never as megabytes.
 _CACHE_BYTES = 64 * 2**20
-_BLOCK = 512
+_BLOCKS = (512, 256, 384)
+_LARGE = 512
 _VERIFY_SIDE = 2048
 
 
@@ -151,7 +152,7 @@ def _finish(layer: xr.DataArray, attrs: Mapping[str, object], folder: Path, targ
                 str(vrt),
                 str(finished),
                 driver="COG",
-                BLOCKSIZE=_BLOCK,
+                BLOCKSIZE=_block_size(layer.shape[-2:]),
                 BIGTIFF="IF_SAFER",
                 NUM_THREADS="ALL_CPUS",
                 OVERVIEW_RESAMPLING="MODE" if categorical else "AVERAGE",
@@ -166,6 +167,17 @@ def _finish(layer: xr.DataArray, attrs: Mapping[str, object], folder: Path, targ
             f"{target} could not be written completely: {error}; is the disk full?"
         ) from error
     return finished
+
+
+def _block_size(shape: tuple[int, ...]) -> int:
+    """Side of the tiles: common validators take a large level that is one tile wide for strips."""
+    for block in _BLOCKS:
+        height, width = shape
+        while max(height, width) > _LARGE and width != block:
+            height, width = -(-height // 2), -(-width // 2)
+        if max(height, width) <= _LARGE:
+            return block
+    return _BLOCKS[0]
 
 
 def _remove_sidecars(target: Path) -> None:

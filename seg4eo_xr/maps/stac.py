@@ -9,10 +9,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rasterio.warp import transform_bounds, transform_geom
+from rasterio.warp import transform, transform_bounds, transform_geom
 from shapely import union_all
 from shapely.affinity import translate
-from shapely.geometry import box, mapping, shape
+from shapely.geometry import Polygon, box, mapping, shape
 
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.scenes.classes import ClassTable
@@ -148,7 +148,13 @@ def _footprint(tile: xr.Dataset) -> dict[str, Any]:
         *((west, y) for y in up[-2::-1]),
     ]
     polygon = {"type": "Polygon", "coordinates": [[tuple(map(float, point)) for point in ring]]}
-    # GDAL cuts what it projects at the antimeridian, but not what is in degrees already.
+    longitudes, latitudes = transform(tile.rio.crs, "EPSG:4326", *zip(*ring, strict=True))
+    turned = np.unwrap(longitudes, period=360)
+    around_a_pole = abs(turned[-1] - turned[0]) > 180
+    if not around_a_pole and np.ptp(turned - longitudes) > 180:
+        # GDAL does not cut every projection at the antimeridian: not Web Mercator.
+        return _geometry(_cut(Polygon(zip(turned, latitudes, strict=True))))
+    # GDAL cuts what it projects around a pole, but not what is in degrees already.
     return _geometry(_cut(shape(transform_geom(tile.rio.crs, "EPSG:4326", polygon))))
 
 

@@ -71,6 +71,27 @@ def _looked_up(tile):
     return test_a_failure_is_tried_again_and_set_aside.work(tile)
 
 
+def test_a_client_that_is_closed_is_what_the_error_says():
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
+        client = Client(cluster, set_as_default=False)
+        with pytest.raises(ConnectionError, match="dask client was closed while the job ran"):
+            run_tiles(
+                client,
+                TILES,
+                lambda tile: tile.row,
+                JobOptions(),
+                on_done=lambda *_: client.close(),
+            )
+
+
+def test_a_cluster_that_adapts_starts_its_workers_for_a_job():
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster:
+        cluster.adapt(minimum=0, maximum=1)
+        options = JobOptions(scheduler=cluster.scheduler_address, no_workers_timeout=20)
+        with job_cluster(options, gpus=0) as job:
+            assert len(job.client.nthreads()) == 1
+
+
 _release = threading.Event()
 
 

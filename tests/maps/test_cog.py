@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
+from affine import Affine
 from peaks import last_line_of_child
 
 from seg4eo_xr.maps.cog import verify_cog, write_cog
 from seg4eo_xr.maps.store import open_map
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.grid import place
 
 
 def pixels(path):
@@ -289,3 +291,13 @@ def test_replacing_a_map_removes_what_belonged_to_the_old_one(make_map, tmp_path
     write_cog(make_map(seed=2), path, overwrite=True)
     assert list(tmp_path.iterdir()) == [path]
     np.testing.assert_array_equal(open_map(path)["classes"], make_map(seed=2)["classes"])
+
+
+@pytest.mark.parametrize("shape", [(700, 512), (1100, 1024), (700, 256), (600, 300), (513, 513)])
+def test_no_large_level_is_one_tile_wide(shape, tmp_path):
+    codes = place(np.zeros(shape, np.uint8), 32633, Affine(10, 0, 4e5, 0, -10, 5e6))
+    write_cog(codes.to_dataset(name="classes"), tmp_path / "map.tif")
+    with tifffile.TiffFile(tmp_path / "map.tif") as tiff:
+        levels = [page for page in tiff.pages if max(page.shape[:2]) > 512]
+        assert levels
+        assert all(page.is_tiled and page.tilewidth != page.shape[1] for page in levels)

@@ -165,7 +165,9 @@ def test_tiles_say_nothing_of_the_job_of_the_whole(make_map, tmp_path):
     assert not {"job", "statistics"} & set(attrs)
 
 
-@pytest.mark.parametrize(("crs", "west", "step"), [(32660, 5.5e5, 3000), (4326, 178.8, 0.0202)])
+@pytest.mark.parametrize(
+    ("crs", "west", "step"), [(32660, 5.5e5, 3000), (3857, 1.99e7, 3000), (4326, 178.8, 0.0202)]
+)
 def test_maps_across_the_antimeridian_are_where_they_are(crs, west, step, make_map, tmp_path):
     south = 6.5e6 if crs != 4326 else 59.0
     transform = Affine(step, 0, west, 0, -step, south + 150 * step)
