@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Work that is over by then needs no bar.
 DELAY_SECONDS = 2.0
+IN_BAR = "in_bar"
+"""Attribute of records of the log: whether a bar shows the same."""
 _REPORT_SECONDS = 0.25
 
 

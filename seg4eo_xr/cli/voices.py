@@ -14,7 +14,7 @@ import dask
 from tqdm.auto import tqdm
 
 from seg4eo_xr.notices import Seg4EOWarning
-from seg4eo_xr.progress import message_stream
+from seg4eo_xr.progress import IN_BAR, message_stream
 
 _OURS, _THEIRS = "seg4eo_xr", "distributed"
 
@@ -106,6 +106,8 @@ class _BesideBars(logging.StreamHandler[TextIO]):
     """Writes a line above the bars that are on the screen."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, IN_BAR, False):
+            return  # for logs that are kept; on the screen there is the bar
         tqdm.write(self.format(record), file=sys.stderr)
 
 

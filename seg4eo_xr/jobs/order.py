@@ -182,7 +182,9 @@ class JobOrder:
         run.begin()
         setup.create(str(run.store))
         tally = Tally(setup.grid, title, progress=self.progress)
-        _LOGGER.info("mapping into %s; tiles: %d", run.target, len(setup.grid))
+        finished = run.finished_tiles()
+        kept = f", {finished} of them finished before and kept" if finished else ""
+        _LOGGER.info("mapping into %s; tiles: %d%s", run.target, len(setup.grid), kept)
         advice = speed_advice(setup.runner) if setup.grid.total_windows >= MANY_WINDOWS else ()
         if advice:
             _LOGGER.info("what would be faster: %s", "; ".join(advice))

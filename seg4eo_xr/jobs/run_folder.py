@@ -33,12 +33,26 @@ _LOCK = ".lock"
 _ROOT = "zarr.json"
 # What stands in the settings as a hash, in words.
 _HASHED = {
-    "input": "the scene, its files or how it is opened,",
-    "model": "the network",
-    "contract": "what the network expects of a scene",
+    "input": "the scene (its files, or how it is opened)",
+    "model": "the model",
+    "contract": "what the model expects of a scene",
 }
 # What stands in the settings as it was fitted to the scene, in words.
 _ROUNDED = {"tile_size": "tile_size, in whole chunks of the map,"}
+
+# What follows from other settings where the user does not give it.
+_CAUSES = {
+    "contract": ("input", "model"),
+    "classes": ("model",),
+    "output_nodata": ("model", "classes"),
+    "patch_size": ("input", "model"),
+    "overlap": ("input", "model", "patch_size"),
+    "windows_per_chunk": ("input", "model", "patch_size", "overlap"),
+    "tile_size": ("input", "model", "patch_size", "overlap", "windows_per_chunk"),
+    "batch_size": ("model", "device", "patch_size"),
+    "precision": ("model", "device"),
+    "compile": ("model", "device"),
+}
 
 
 def fingerprint_of(settings: Mapping[str, Any]) -> str:
@@ -189,7 +203,7 @@ def prepare_run(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
     elif begun and resume:
         raise ValueError(
             f"{run.folder} belongs to another job: {_nearest_difference(begun, run.settings)}; "
-            "give the same again, or overwrite=True (--overwrite) to begin anew"
+            "give the same again, or overwrite=True (--overwrite) to start again"
         )
     elif begun:
         raise FileExistsError(_not_finished(run.folder))
@@ -213,7 +227,7 @@ def _no_store(target: UPath) -> str:
 def _not_finished(folder: UPath) -> str:
     return (
         f"{folder} holds a job that was not finished; pass resume=True (--resume) to go on with "
-        "it, or overwrite=True (--overwrite) to begin anew"
+        "it, or overwrite=True (--overwrite) to start again"
     )
 
 
@@ -236,18 +250,20 @@ def _nearest_difference(begun: Mapping[str, Mapping[str, Any]], ours: Mapping[st
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """Say in what two jobs differ.
+    """Say in what two jobs differ, without what follows from it.
 
     Examples
     --------
-    >>> differences({"overlap": 8, "tta": False}, {"overlap": 10, "tta": False})
+    >>> differences({"overlap": 8, "tile_size": 96}, {"overlap": 10, "tile_size": 88})
     'overlap was 8 and is 10'
     """
+    differing = _differing(theirs, ours)
     return ", ".join(
-        f"{_HASHED[key]} is another one"
+        f"{_HASHED[key]} has changed"
         if key in _HASHED
         else f"{_ROUNDED.get(key, key)} was {theirs.get(key)} and is {ours.get(key)}"
-        for key in _differing(theirs, ours)
+        for key in differing
+        if not set(_CAUSES.get(key, ())) & set(differing)
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from seg4eo_xr.geometry.tiles import Tile
 from seg4eo_xr.jobs.cluster import may_be_gone
 from seg4eo_xr.maps.statistics import MapStatistics
-from seg4eo_xr.progress import DELAY_SECONDS, new_bar
+from seg4eo_xr.progress import DELAY_SECONDS, IN_BAR, new_bar
 from seg4eo_xr.scenes.pixel_areas import AREA_UNITS
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class Tally:
         self.grid, self.progress, self.done = grid, progress, 0
         self.statistics: list[MapStatistics] = []
         self._warned: set[tuple[str, type[Seg4EOWarning]]] = set()
+        self.kept = 0
         self._made = self._settled = 0
+        self._made_area = 0.0
         self._begun: dict[Tile, float] = {}
         self._ended = np.zeros(grid.shape, bool)
         self._begin = time.monotonic()
@@ -87,20 +89,43 @@ class Tally:
         self.statistics = [reduce(MapStatistics.merge, self.statistics, statistics)]
         self.done += 1
         windows = self.grid.windows(tile)
-        self._made += 0 if record.kept else windows
-        seconds = time.monotonic() - self._begin
         with self._lock:
             self._ended[tile] = True
             self._begun.pop(tile, None)
             self._settled += windows
-            area = sum(self.statistics[0].areas) / AREA_UNITS / 1e6
-            self.bar.set_postfix_str(f"{area / seconds:.3g} km²/s", refresh=False)
+            if record.kept:
+                self._skip(windows)
+            else:
+                self._made += windows
+                self._made_area += sum(statistics.areas) / AREA_UNITS / 1e6
+            seconds = max(time.monotonic() - self._begin, 1e-9)
+            self.bar.set_postfix_str(f"{self._made_area / seconds:.3g} km²/s", refresh=False)
             self._show()
         # A line for each twentieth, so that a log of a hundred thousand tiles can be read.
         tiles = len(self.grid)
         if 20 * self.done // tiles > 20 * (self.done - 1) // tiles:
-            speed = self._made / seconds
-            _LOGGER.info("tiles done: %d of %d, %.3g windows/s", self.done, tiles, speed)
+            kept = f", {self.kept} of them kept" if self.kept else ""
+            _LOGGER.info(
+                "tiles done: %d of %d%s, %.3g windows/s",
+                self.done,
+                tiles,
+                kept,
+                self._made / seconds,
+                extra={IN_BAR: self.progress},
+            )
+
+    def _skip(self, windows: int) -> None:
+        """Count windows that are there already, which say nothing about the speed."""
+        self.kept += 1
+        if not self._made:
+            self._begin = time.monotonic()
+        if self.bar.disable:
+            return
+        self.bar.initial += windows
+        self.bar.n += windows
+        self.bar.last_print_n += windows
+        if not self._made:
+            self.bar.start_t = self.bar.last_print_t = time.time()
 
     def add_pixels(self, tile: Tile, pixels: int) -> None:
         """Count pixels of a tile that is being made.

@@ -71,9 +71,9 @@ def test_a_job_with_other_settings_is_refused(folder, output, tmp_path):
         ({"tile_size": 96}, "tile_size, in whole chunks of the map, was 48 and is 96"),
         ({"layers": ("classes",)}, "layers was"),
         ({"output_nodata": 99}, "output_nodata was 255 and is 99"),
-        ({"model": tmp_path / "other.pth"}, "the network is another one"),
+        ({"model": tmp_path / "other.pth"}, "another job: the model has changed; "),
         ({"model": tmp_path / "classes.pth"}, "classes was"),
-        ({"scene": tmp_path / "other.tif"}, "the scene, .* is another one"),
+        ({"scene": tmp_path / "other.tif"}, "another job: the scene .* has changed; "),
     ):
         arguments = {**given, **change}
         with pytest.raises(ValueError, match=message):
@@ -119,7 +119,7 @@ def test_a_finished_map_is_left_as_it_is(name, folder, tmp_path, monkeypatch, ca
         run_job(folder, output, resume=True, overwrite=True, **SMALL)
     assert "is finished already" in caplog.text
     assert (again.files, again.statistics) == (first.files, first.statistics)
-    with pytest.raises(ValueError, match=r"another job: overlap was 8 and is 10, .*--overwrite"):
+    with pytest.raises(ValueError, match=r"another job: overlap was 8 and is 10; .*--overwrite"):
         run_job(folder, output, resume=True, **SMALL | {"overlap": 10})
     with pytest.raises(FileExistsError, match="overwrite"):
         run_job(folder, output, **SMALL)

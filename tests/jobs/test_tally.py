@@ -1,10 +1,14 @@
 """Laws of what a job says it has done: the bar moves within a tile and ends at the last window."""
 
+import logging
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_jobs import make_files, run_job
 
+from seg4eo_xr.cli.voices import voices
 from seg4eo_xr.geometry.tiles import tile_grid
 from seg4eo_xr.geometry.windows import WindowAxis
 from seg4eo_xr.jobs.markers import TileRecord
@@ -40,6 +44,29 @@ def test_a_bar_never_shows_more_than_there_is_and_ends_at_all(data):
             assert 0 <= tally.bar.n <= GRID.total_windows
         assert tally.bar.n == GRID.total_windows
         assert tally.done == len(GRID)
+
+
+def test_tiles_that_are_kept_are_no_work(caplog):
+    first, *others = GRID
+    with (
+        caplog.at_level(logging.INFO, "seg4eo_xr"),
+        Tally(GRID, "testing", progress=True) as tally,
+    ):
+        for tile in others:
+            tally.add(tile, replace(RECORD, kept=True))
+        assert tally.bar.n == tally.bar.initial == GRID.total_windows - GRID.windows(first)
+        assert caplog.messages[-1].endswith(f"{len(others)} of them kept, 0 windows/s")
+        tally.add(first, RECORD)
+    assert tally.bar.n == GRID.total_windows
+    assert (tally.done, tally.kept) == (len(GRID), len(others))
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_terminal_shows_a_bar_or_lines(progress, capsys):
+    with voices(quiet=False, verbose=False), Tally(GRID, "testing", progress=progress) as tally:
+        for tile in GRID:
+            tally.add(tile, RECORD)
+    assert ("tiles done" in capsys.readouterr().err) != progress
 
 
 @pytest.mark.filterwarnings("ignore::seg4eo_xr.ContractWarning")
