@@ -8,6 +8,7 @@ is a `Seg4EOWarning`, and ``warnings.filterwarnings("ignore", category=...)`` si
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,10 @@ class Terminated(KeyboardInterrupt):
 
 
 def warn(text: str, category: type[Seg4EOWarning], *, stacklevel: int = 1) -> None:
-    """Warn of what the work itself shows, on workers too, where only `listeners` are near a user.
+    """Warn of what the work itself shows, on workers too.
+
+    What a job's workers warn of comes to the user through `listeners`, what others warn of through
+    dask.
 
     Parameters
     ----------
@@ -50,4 +54,23 @@ def warn(text: str, category: type[Seg4EOWarning], *, stacklevel: int = 1) -> No
     """
     for listen in list(listeners):
         listen(text, category)
-    warnings.warn(text, category, stacklevel=stacklevel + 1)
+    if not listeners and _is_far_worker():
+        sys.modules["distributed"].warn(text, category, stacklevel + 1)
+    else:
+        warnings.warn(text, category, stacklevel=stacklevel + 1)
+
+
+def _is_far_worker() -> bool:
+    """Tell whether this is a task of a dask worker whose client is in another process."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    try:
+        distributed.default_client()
+    except ValueError:
+        return True
+    return False

@@ -1,3 +1,4 @@
+import time
 import warnings
 
 import dask
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from distributed import Client, LocalCluster
 
 import seg4eo_xr as seg
 from seg4eo_xr.inference.hardware import Hardware
@@ -217,6 +219,26 @@ def test_sentinel_2s_offset_is_a_warning_once_per_prediction(tags):
     with pytest.warns(ContractWarning, match="seem raised by 1000.*--harmonize 1000") as caught:
         raised.chunk(y=64, x=64).seg4eo.predict(model).compute()
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_what_a_clusters_workers_warn_of_reaches_the_user_once(processes, scene, checkpoint):
+    faint = xr.full_like(scene, 3).chunk(y=64, x=64)
+    with (
+        LocalCluster(n_workers=1, processes=processes, dashboard_address=":0") as cluster,
+        Client(cluster),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.filterwarnings("ignore", "Sending large graph")
+        warnings.simplefilter("always", ContractWarning)
+        seg.predict(faint, checkpoint, layers=("classes",)).compute()
+        deadline = time.monotonic() + 20
+        while not caught and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)  # for a second one
+    told = [str(one.message) for one in caught if one.category is ContractWarning]
+    assert len(told) == 1
+    assert "never saw" in told[0]
 
 
 @pytest.mark.parametrize(
