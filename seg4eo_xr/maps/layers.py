@@ -10,7 +10,11 @@ import numpy as np
 import rioxarray  # noqa: F401  (registers the .rio accessor)
 import xarray as xr
 
+from seg4eo_xr.notices import warn
+from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import grid_transform
+from seg4eo_xr.scenes.label_options import LabelWarning
+from seg4eo_xr.scenes.unlabelled import USUAL, count_codes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +28,8 @@ JOB_ATTR, STATISTICS_ATTR = "job", "statistics"
 CHUNK = 2048
 # A file or Zarr chunk of fewer pixels a side costs more in bookkeeping than in pixels.
 SMALLEST_BLOCK = 512
+# Attribute of a map of bytes that has no missing pixels, since 255 is a class of it.
+_CLASS_255 = "class_255"
 
 
 def checked_map(prediction: xr.Dataset) -> xr.Dataset:
@@ -132,16 +138,71 @@ def nodata_of(layer: xr.DataArray) -> int | float | None:
     -------
     int, float or None
         ``_FillValue`` or ``missing_value`` of the attributes or the encoding; where neither is set,
-        NaN for floats, 255 for uint8 and None for other integers.
+        NaN for floats, 255 for uint8 unless that is a class, and None for other integers.
     """
+    stated = _stated_nodata(layer)
+    if stated is not None:
+        return float(stated) if layer.dtype.kind == "f" else int(stated)
+    if layer.dtype.kind == "f":
+        return math.nan
+    return USUAL if layer.dtype == np.uint8 and not _has_class_255(layer) else None
+
+
+def with_class_255(layer: xr.DataArray, what: str, *, remote: bool = False) -> xr.DataArray:
+    """Keep 255 as a class of a map of bytes that states no nodata value and holds 255.
+
+    Parameters
+    ----------
+    layer
+        Any layer; those that state a nodata value come back as they are, and are not read.
+    what
+        What the warning calls the map.
+    remote
+        Whether its pixels come over a network.
+
+    Returns
+    -------
+    DataArray
+        With an attribute by which `nodata_of` knows.
+
+    Warns
+    -----
+    LabelWarning
+        If it holds 255 and has no class table that says what that is.
+    """
+    plain = layer.dtype == np.uint8 and layer.ndim == 2 and layer.size
+    if not plain or _stated_nodata(layer) is not None or _has_class_255(layer):
+        return layer
+    counts = count_codes(layer.data, remote=remote)
+    if USUAL not in counts.pixels:
+        return layer
+    warn(
+        f"{what} holds {USUAL} in {counts.share(USUAL)} and states no nodata value, so {USUAL} is "
+        "a class; if these pixels are missing, state the nodata value first, as with "
+        f"`gdal_edit.py -a_nodata {USUAL} FILE`, or in Python with layer.rio.write_nodata({USUAL})",
+        LabelWarning,
+        stacklevel=4,
+    )
+    return layer.assign_attrs({_CLASS_255: "true"})
+
+
+def _has_class_255(layer: xr.DataArray) -> bool:
+    if _CLASS_255 in layer.attrs:
+        return True
+    try:
+        table = ClassTable.from_attrs(layer.attrs)
+    except ValueError:
+        return False  # somebody else's attributes
+    return table is not None and USUAL in table.codes
+
+
+def _stated_nodata(layer: xr.DataArray) -> Any:
+    """``_FillValue`` or ``missing_value``, as a plain number."""
     for place in (layer.attrs, layer.encoding):
         for key in ("_FillValue", "missing_value"):
             if place.get(key) is not None:
-                value = np.asarray(place[key]).item()
-                return float(value) if layer.dtype.kind == "f" else int(value)
-    if layer.dtype.kind == "f":
-        return math.nan
-    return 255 if layer.dtype == np.uint8 else None
+                return np.asarray(place[key]).item()
+    return None
 
 
 def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from seg4eo_xr.maps.layers import (
     checked_map,
     nodata_of,
     rechunked,
+    with_class_255,
 )
 from seg4eo_xr.maps.mosaic import STACK_TAG, decode_tag
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.classes import CLASS_ATTRS
-from seg4eo_xr.scenes.rasters import read_raster
+from seg4eo_xr.scenes.rasters import is_remote, read_raster
 from seg4eo_xr.staging import commit, staging
 
 if TYPE_CHECKING:
@@ -196,6 +197,8 @@ def _open_store(path: str) -> xr.Dataset:
         ) from error
     if not any({"y", "x"} <= set(layer.dims) for layer in dataset.data_vars.values()):
         raise ValueError(f"{path} holds no layer with the dimensions 'y' and 'x'; is it a map?")
+    for name, layer in dataset.data_vars.items():
+        dataset[name] = with_class_255(layer, f"the map {path}", remote=is_remote(path))
     return dataset
 
 
@@ -214,12 +217,14 @@ def _open_geotiff(path: str) -> xr.Dataset:
             f"{path} has {raster.sizes['band']} bands, a layer of a map has one; "
             "open imagery with open_scene"
         )
-    nodata = nodata_of(layer)
     described, whole = _attributes(attrs), _attributes(tags)
     if layer.dtype.kind in "iu" and "flag_values" not in described:
         # Of a single layer, as labels are, rioxarray writes the attributes as those of the file.
         described |= {name: whole.pop(name) for name in CLASS_ATTRS if name in whole}
-    layer.attrs = described | ({} if nodata is None else {"_FillValue": nodata})
+    layer.attrs = described | {k: v for k, v in layer.attrs.items() if k == "_FillValue"}
+    layer = with_class_255(layer, f"the map {path}", remote=is_remote(path))
+    nodata = nodata_of(layer)
+    layer.attrs |= {} if nodata is None else {"_FillValue": nodata}
     fallback = "confidence" if layer.dtype.kind == "f" else "classes"
     dataset = layer.to_dataset(name=name or fallback)
     dataset.attrs = whole
@@ -254,4 +259,6 @@ def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> 
             f"{prediction.dtype}; give the map of the classes, in Python opened with "
             "seg4eo_xr.open_map, which leaves the numbers as they are stored"
         )
+    if prediction.chunks is None:
+        prediction = with_class_255(prediction, "the map")
     return prediction.transpose("y", "x")

@@ -96,10 +96,19 @@ class CodeCounts:
                 pixels[code] = pixels.get(code, 0) + count
         return cls(dict(sorted(pixels.items())), total, complete)
 
+    def share(self, code: int) -> str:
+        """Pixels of a code as a part of all, in words."""
+        about = "" if self.complete else "about "
+        return about + _share(self.pixels[code], self.total)
+
     def without(self, codes: Collection[int]) -> CodeCounts:
         """Leave out some codes, as those that mean "no label"."""
         kept = {code: count for code, count in self.pixels.items() if code not in codes}
         return replace(self, pixels=kept)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count:,} of {total:,} pixels ({100 * count / total:.2g} %)"
 
 
 def count_codes(array: np.ndarray | da.Array, *, remote: bool = False) -> CodeCounts:
@@ -264,11 +273,10 @@ def warn_of_codes(
         As of `warnings.warn`.
     """
     if USUAL in counts.pixels and USUAL not in classes:
-        about = "" if counts.complete else "about "
         codes = list(counts.pixels)
         listed = " ".join(map(str, codes if len(codes) <= _MOST_LISTED else [*codes[:2], "..."]))
         warn(
-            f"{what} hold {USUAL} in {about}{_share(counts.pixels[USUAL], counts.total)} and state "
+            f"{what} hold {USUAL} in {counts.share(USUAL)} and state "
             f"no nodata value, so {USUAL} is a class; if these pixels have no label, say so with "
             f"ignore={USUAL} (--ignore {USUAL}); if they have, list the classes with classes= "
             f"(--classes {listed})",
@@ -293,10 +301,6 @@ def warn_of_negative(pixels: Mapping[int, int], total: int, what: str, *, stackl
         LabelWarning,
         stacklevel=stacklevel + 1,
     )
-
-
-def _share(count: int, total: int) -> str:
-    return f"{count:,} of {total:,} pixels ({100 * count / total:.2g} %)"
 
 
 def is_assumed(attrs: Mapping[Any, Any]) -> bool:

@@ -124,7 +124,7 @@ def test_a_column_of_names_is_matched_by_name_or_refused():
     found = seg.reliability(prediction, forest, column="cover")
     codes = prediction["classes"].values
     assert found.accuracy == pytest.approx((codes == 2).sum() / (codes != 255).sum())
-    bare = prediction.assign(classes=prediction["classes"].drop_attrs())
+    bare = prediction.assign(classes=prediction["classes"].drop_attrs().rio.write_nodata(255))
     for mapped, cover in ((prediction, "Wald"), (bare, "forest")):
         with pytest.raises(ValueError, match=f"'{cover}'.*none of them is the map's"):
             seg.reliability(mapped, forest.assign(cover=cover), column="cover")

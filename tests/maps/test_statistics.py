@@ -167,7 +167,7 @@ def test_each_block_is_computed_once(make_map, count_blocks):
 
 def test_a_raster_without_a_table_has_the_classes_that_occur():
     values = np.array([[3, 3, 9], [255, 9, 9]], np.uint8)
-    raster = place(values, 32633, Affine(10, 0, 4e5, 0, -10, 5e6))
+    raster = place(values, 32633, Affine(10, 0, 4e5, 0, -10, 5e6)).rio.write_nodata(255)
     statistics = map_statistics(raster)
     assert (statistics.classes.codes, statistics.pixels) == ((3, 9), (2, 3))
     assert statistics.missing == 1
