@@ -25,8 +25,7 @@ from seg4eo_xr.areas.strata import Strata
 from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.coding import is_numbered
-from seg4eo_xr.scenes.matching import joined
+from seg4eo_xr.scenes.matching import is_numbered, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

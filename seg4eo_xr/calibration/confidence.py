@@ -15,11 +15,10 @@ from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer, open_map
 from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.grid import require_same_grid
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
-from seg4eo_xr.scenes.matching import joined, require_common_names
+from seg4eo_xr.scenes.matching import is_numbered, joined, require_common_names
 from seg4eo_xr.scenes.unlabelled import is_assumed, warn_of_assumed
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from seg4eo_xr.maps.counting import class_indices, count_pixels
 from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.grid import cut_to, grid_difference, require_crs, require_same_grid
-from seg4eo_xr.scenes.matching import joined
+from seg4eo_xr.scenes.matching import is_numbered, joined
 from seg4eo_xr.scenes.pixel_areas import PixelAreas
 from seg4eo_xr.scenes.resampling import Grid, require_cover, resample
 

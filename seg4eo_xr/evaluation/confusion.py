@@ -31,9 +31,14 @@ from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.labels import open_labels
-from seg4eo_xr.scenes.matching import joined, require_common_names
+from seg4eo_xr.scenes.matching import (
+    is_numbered,
+    joined,
+    meant_table,
+    require_common_names,
+    require_same_classes,
+)
 from seg4eo_xr.scenes.unlabelled import (
     USUAL,
     free_code,
@@ -186,7 +191,10 @@ def _compared(
     else:
         tally, told, coding = tally_points(points, predicted, what, options, counting)
         attrs = coding.to_attrs()
-    named = classes or ClassTable.from_attrs(predicted.attrs)
+    named = ClassTable.from_attrs(predicted.attrs)
+    if classes is not None:
+        require_same_classes(named, classes, "the map")
+        named = classes
     _warn_of_reference(tally[WHOLE], attrs, () if classes is None else classes.codes)
     table, moved = _common_table(tally[WHOLE], named, attrs, strict=bool(classes))
     matrices = {
@@ -243,24 +251,24 @@ def _common_table(
     counts: PairCounts, named: ClassTable | None, attrs: Mapping[Any, Any], *, strict: bool
 ) -> tuple[ClassTable, dict[int, int]]:
     """Classes to report, and the codes among them of the reference's codes."""
-    labelled, by_name = ClassTable.from_attrs(attrs), is_numbered(attrs)
+    labelled, by_name = meant_table(attrs), is_numbered(attrs)
     if named is None:
         if labelled is not None and by_name:
             require_common_names(None, labelled)
-        occurring = [*counts.prediction.tolist()]
-        if labelled is None:
-            occurring += counts.reference.tolist()
-        else:
-            # A map without names is held against the reference's codes.
-            occurring = [code for code in occurring if code not in labelled.codes]
-        table = ClassTable.from_codes(sorted(set(occurring))) if occurring else None
-        if labelled is None:
-            return table or ClassTable.from_codes([0]), {}
-        return (labelled if table is None else joined(labelled, table)[0]), {}
+        # A map without names is held against the reference's codes.
+        found = [_table_of(codes) for codes in (counts.reference, counts.prediction)]
+        first, second = labelled or found[0], found[1]
+        if first is None or second is None:
+            return first or second or ClassTable.from_codes([0]), {}
+        return joined(first, second)[0], {}
     if labelled is None:
         return named, {}
     table, moved = joined(named, labelled, by_name=by_name)
     return (named if strict else table), moved
+
+
+def _table_of(codes: np.ndarray) -> ClassTable | None:
+    return ClassTable.from_codes(codes.tolist()) if len(codes) else None
 
 
 def _evaluation(

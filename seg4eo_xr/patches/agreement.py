@@ -1,4 +1,4 @@
-"""What sources of one store have to share: bands, dtype, nodata, scaling and a class table."""
+"""What sources of one store have to share: bands, dtype, nodata and scaling."""
 
 from __future__ import annotations
 
@@ -66,38 +66,28 @@ def require_alike(first: PatchSource, other: PatchSource) -> None:
         )
 
 
-def with_one_code(
-    sources: Sequence[PatchSource], classes: ClassTable | None
-) -> tuple[list[PatchSource], ClassTable | None]:
+def with_one_code(sources: Sequence[PatchSource]) -> list[PatchSource]:
     """Give pixels without a label one code in all sources, which is no class.
 
     Parameters
     ----------
     sources
         At least one.
-    classes
-        The class table that is given for all, or None.
 
     Returns
     -------
     list of PatchSource
         The sources, of which some may have another code.
-    ClassTable or None
-        The table, without that code where no source knows it as a class.
     """
     _warn_of_two_masks(sources)
     codes = {int(source.labels.rio.nodata) for source in sources}
-    listed = set() if classes is None else set(classes.codes)
+    tables = [ClassTable.from_attrs(source.labels.attrs) for source in sources]
+    listed = {code for table in tables if table is not None for code in table.codes}
     if len(codes) == 1 and not codes & listed:
-        return list(sources), classes
-    if len(codes) == 1 and classes is not None:
-        tables = [ClassTable.from_attrs(source.labels.attrs) for source in sources]
-        if all(table is not None and not codes & set(table.codes) for table in tables):
-            # opened by the same table, whose entry means "no label" to the file or the user
-            return list(sources), classes.without(codes)
+        return list(sources)
     # a byte that is free in one source may be a class in another
     code = free_code({255, -1, *codes, *listed})
-    return [source.with_ignore(code) for source in sources], classes
+    return [source.with_ignore(code) for source in sources]
 
 
 def _warn_of_two_masks(sources: Sequence[PatchSource]) -> None:
@@ -180,30 +170,4 @@ def warn_of_pixel_sizes(
         "each",
         Seg4EOWarning,
         stacklevel=4,
-    )
-
-
-def common_table(sources: Sequence[PatchSource]) -> ClassTable | None:
-    """Join the class tables of all labels; None where one of them has none.
-
-    Raises
-    ------
-    ValueError
-        If a code stands for two classes.
-    """
-    tables = [ClassTable.from_attrs(source.labels.attrs) for source in sources]
-    entries: dict[int, tuple[str, str, str]] = {}
-    for source, table in zip(sources, tables, strict=True):
-        if table is None:
-            return None
-        for code, name, color in zip(table.codes, table.names, table.colors, strict=True):
-            known = entries.setdefault(code, (name, color, source.name))
-            if known[0] != name:
-                raise ValueError(
-                    f"code {code} is {known[0]!r} in the labels of {known[2]}, but {name!r} in "
-                    f"those of {source.name}; give one class table for all (classes=, --classes)"
-                )
-    codes = sorted(entries)
-    return ClassTable.from_codes(
-        codes, [entries[code][0] for code in codes], [entries[code][1] for code in codes]
     )

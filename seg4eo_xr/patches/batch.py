@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,16 @@ from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
 from seg4eo_xr.patches.agreement import as_class_table, in_order_of, require_alike
 from seg4eo_xr.patches.building import locate
+from seg4eo_xr.patches.class_agreement import in_one_table
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction
 from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.scenes.bands import has_nodata
-from seg4eo_xr.scenes.coding import common_classes
+from seg4eo_xr.scenes.coding import classes_of_column, table_of_column
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.matching import NUMBERED, names_nothing
 from seg4eo_xr.scenes.open import band_names_of, open_scene
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.geometry.splits import Split
     from seg4eo_xr.patches.pairs import ScenePair
-    from seg4eo_xr.patches.sources import ScenePatches
+    from seg4eo_xr.patches.sources import PatchSource, ScenePatches
     from seg4eo_xr.patches.store import PatchStore
     from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.scene_options import SceneOptions
@@ -148,18 +151,17 @@ def extract_batch(
     every = list(pairs)
     skipped = tuple(pair.name for pair in every if pair.name in held)
     wanted = [pair for pair in every if pair.name not in held]
-    if existing is not None:
-        if not wanted:
-            return BatchResult(existing, {}, skipped)
-        classes = existing.contract.classes
+    if existing is not None and not wanted:
+        return BatchResult(existing, {}, skipped)
     failed: dict[str, str] = {}
 
     def report(name: str, error: Exception) -> None:
         failed[name] = str(error)
         warnings.warn(f"scene {name} fails: {error}", FailedSceneWarning, stacklevel=3)
 
-    table = as_class_table(classes) or _named_classes(wanted, labels)
-    sources: list[ScenePatches] = []
+    table = as_class_table(classes)
+    named = _named_classes(wanted, labels) if table is None else None
+    sources: list[PatchSource] = []
     for pair in wanted:
         try:
             source = _planned(
@@ -167,6 +169,7 @@ def extract_batch(
                 options,
                 labels,
                 classes=table,
+                named=named,
                 grid=grid,
                 id_column=id_column,
                 rule=rule,
@@ -182,12 +185,14 @@ def extract_batch(
             sources.append(source)
         except _SCENE_ERRORS as error:
             report(pair.name, error)
+    if sources:
+        sources = in_one_table(sources, existing, report=report)[0]
     if not sources and existing is not None:
         return BatchResult(existing, failed, skipped)
     if not sources:
         told = "; ".join(f"{name}: {message}" for name, message in failed.items())
         raise ValueError(f"none of the {len(wanted)} scenes can be used: {told or 'there is none'}")
-    job = plan_extraction(sources, options, split=rule, classes=table, existing=existing)
+    job = plan_extraction(sources, options, split=rule, existing=existing)
     written = run_extraction(job, target, progress=progress, on_failure=report)
     return BatchResult(written, failed, skipped)
 
@@ -198,15 +203,20 @@ def _planned(
     labels: LabelOptions,
     *,
     classes: ClassTable | None,
+    named: ClassTable | None,
     grid: gpd.GeoDataFrame | str | Path | None,
     id_column: str | None,
     rule: Split,
     scene_options: SceneOptions | None,
 ) -> ScenePatches:
     scene = open_scene(pair.image, options=scene_options)
+    common = named if _is_vector(pair.label) else None
+    opened = open_labels(pair.label, like=scene, options=labels, classes=classes or common)
+    if common is not None and not names_nothing(common):
+        opened = opened.assign_attrs(NUMBERED)
     return plan_scene(
         scene,
-        open_labels(pair.label, like=scene, options=labels, classes=classes),
+        opened,
         options,
         name=pair.name,
         grid=grid if pair.grid is None else pair.grid,
@@ -215,13 +225,28 @@ def _planned(
     )
 
 
+def _is_vector(label: Any) -> bool:
+    if isinstance(label, str | Path):
+        return Path(label).suffix.lower() in VECTOR_SUFFIXES
+    return hasattr(label, "geometry")
+
+
 def _named_classes(pairs: Sequence[ScenePair], labels: LabelOptions) -> ClassTable | None:
-    """One table for all vector labels, so that a name has one code in all of them."""
-    vectors = [
-        pair.label
-        for pair in pairs
-        if isinstance(pair.label, str | Path) and Path(pair.label).suffix.lower() in VECTOR_SUFFIXES
-    ]
-    if labels.column is None or not vectors:
+    """One table for all vector labels, so that a name has one code in all of them.
+
+    None where there is none, or files hold codes and names: what is wrong shows when a scene is
+    opened, or its classes are matched with those of the others.
+    """
+    if labels.column is None:
         return None
-    return common_classes(vectors, labels.column, layer=labels.layer)
+    codes: set[int] = set()
+    names: set[str] = set()
+    for pair in pairs:
+        if _is_vector(pair.label):
+            with suppress(*_SCENE_ERRORS):
+                found = classes_of_column(pair.label, labels)
+                codes |= found[0]
+                names |= found[1]
+    if bool(codes) == bool(names):
+        return None
+    return table_of_column(codes, names, labels)

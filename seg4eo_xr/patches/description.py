@@ -20,6 +20,7 @@ from seg4eo_xr.patches.summary import (
 )
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import grid_transform
+from seg4eo_xr.scenes.matching import fitted
 from seg4eo_xr.scenes.statistics import make_contract
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.splits import Split
     from seg4eo_xr.patches.planning import Extraction
     from seg4eo_xr.patches.sources import PatchSource
+    from seg4eo_xr.patches.store import PatchStore
     from seg4eo_xr.patches.summary import ShardSummary
     from seg4eo_xr.scenes.contract import Contract
 
@@ -81,7 +83,7 @@ def _contract(
     contract = make_contract(
         histograms["train"],
         first.scene,
-        job.rules.classes or ClassTable.from_codes(summary.codes.tolist()),
+        job.rules.classes or _named_codes(job.named, summary.codes.tolist()),
         kind=job.options.normalization,
         nodata_rule=job.rules.nodata_rule,
         ignore=job.rules.ignore,
@@ -91,6 +93,12 @@ def _contract(
     of_source = np.split(usable & (job.splits == "train"), edges)
     trained = [source for source, own in zip(job.sources, of_source, strict=True) if own.any()]
     return _at_pixel_sizes(contract, trained, job)
+
+
+def _named_codes(named: ClassTable | None, occurring: list[int]) -> ClassTable:
+    """Classes of the codes that occur, under their names where some labels state them."""
+    bare = ClassTable.from_codes(occurring)
+    return bare if named is None else fitted(named, bare, "some labels", "others")[0]
 
 
 def _why_no_training_patch(
@@ -124,7 +132,7 @@ def _coordinates(
     for number, source in enumerate(job.sources, start=first):
         for name, values in _of_source(source, number).items():
             columns.setdefault(name, []).append(values)
-    codes = contract.classes.codes
+    codes = _columns(job.existing, contract.classes.codes)
     per_patch: dict[str, NDArray[Any]] = {
         "split": splits.astype(object),
         **{name: np.concatenate(parts) for name, parts in columns.items()},
@@ -138,6 +146,12 @@ def _coordinates(
         "band": (("band",), np.array(contract.bands, object)),
         "class": (("class",), np.array(codes)),
     }
+
+
+def _columns(existing: PatchStore | None, codes: Sequence[int]) -> list[int]:
+    """Codes in the order of the store's columns: those of new classes come after its own."""
+    known = [] if existing is None else existing.coordinate("class").tolist()
+    return [*known, *(code for code in codes if code not in known)]
 
 
 def _of_source(source: PatchSource, number: int) -> dict[str, NDArray[Any]]:

@@ -100,7 +100,8 @@ def extract_patches(
         `RandomSplit` (the default), `SpatialSplit`, `SceneSplit`, `ColumnSplit` or another rule.
     classes
         Codes, names and colours, or a file that `read_classes` reads; None takes the labels' own
-        table, or else the codes that occur.
+        table, or else the codes that occur. What is appended has the store's codes: classes are
+        matched by name, and new ones come after those that the store has.
     progress
         Show a bar where it takes longer than two seconds.
     **changes
@@ -119,8 +120,9 @@ def extract_patches(
         If the store cannot be written or the scene cannot be read. What was committed before stays
         readable.
     ValueError
-        If scene and labels do not align, the scene is smaller than a patch or all nodata, or a
-        label is not in the class table. Nothing is left behind then.
+        If scene and labels do not align, the scene is smaller than a patch or all nodata, a label
+        is not in the class table, or a class has another code in the store. Nothing is left behind
+        then.
 
     Warns
     -----
@@ -141,11 +143,11 @@ def extract_patches(
         grid=grid,
         id_column=id_column,
         group_column=rule.column if isinstance(rule, ColumnSplit) else None,
-        classes=classes if existing is None else existing.contract.classes,
+        classes=classes,
     )
     if existing is not None:
         source = in_order_of(source, existing.contract.bands)
-    job = plan_extraction([source], options, split=rule, classes=classes, existing=existing)
+    job = plan_extraction([source], options, split=rule, existing=existing)
     return run_extraction(job, target, progress=progress)
 
 

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import rasterio
 from affine import Affine
 from dask.base import compute, tokenize
 from dask.delayed import delayed
 
+from seg4eo_xr.patches.class_agreement import StatedClasses, codes_in
 from seg4eo_xr.patches.grids import PatchWindows
 from seg4eo_xr.patches.headers import read_header, read_pixels, require_alike
+from seg4eo_xr.patches.label_files import CODES, LabelReading
 from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.scenes.bands import with_nodata
-from seg4eo_xr.scenes.class_files import named_classes
-from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.file_layout import ReadRules
 from seg4eo_xr.scenes.grid import place
-from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.matching import is_numbered, label_dtype
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.scenes.unlabelled import (
     CodeCounts,
@@ -32,7 +31,7 @@ from seg4eo_xr.scenes.unlabelled import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -40,10 +39,10 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.patches.headers import Header
     from seg4eo_xr.patches.importing import PatchPair
+    from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.label_options import LabelOptions
 
 _HEADERS_AT_ONCE = 128
-_CODES = ReadRules(codes=True)
 _SIZE_DIGITS = 9  # of a pixel's size, so that rounding in a file's text makes no second size
 
 
@@ -63,7 +62,9 @@ class FilePatches:
         The files.
     versions
         Sizes and times of the files, ``(patch, 4)``.
-    options
+    kinds
+        Number of what each label file says of its classes, ``(patch,)``.
+    reading
         How label files are read.
     rules
         How image files are read.
@@ -75,7 +76,8 @@ class FilePatches:
     windows: PatchWindows
     pairs: tuple[PatchPair, ...]
     versions: NDArray[np.int64]
-    options: LabelOptions
+    kinds: NDArray[np.int64]
+    reading: LabelReading
     rules: ReadRules
 
     def reading_order(self) -> NDArray[np.intp]:
@@ -94,6 +96,7 @@ class FilePatches:
             windows=self.windows.take(positions),
             pairs=tuple(self.pairs[position] for position in positions),
             versions=self.versions[positions],
+            kinds=self.kinds[positions],
         )
 
     def with_ignore(self, code: int) -> FilePatches:
@@ -111,9 +114,32 @@ class FilePatches:
             )
         return self
 
+    @property
+    def classes(self) -> tuple[StatedClasses, ...]:
+        """What the labels say of their classes: each kind of them."""
+        return tuple(map(StatedClasses.of, self.reading.stated()))
+
+    def in_codes_of(self, table: ClassTable, reserved: Collection[int]) -> FilePatches:
+        """Return the source with labels in the codes of a table that has all their classes."""
+        what = f"the labels of {self.name}"
+        codes = tuple(codes_in(table, stated, what, reserved) for stated in self.classes)
+        if any(self.reading.codes):
+            return self  # they are in these codes already
+        labels = self.labels
+        if any(codes):
+            new = [code for one in codes for code in one.values()]
+            labels = labels.astype(label_dtype(new, labels.dtype))
+        return replace(self, labels=labels, reading=replace(self.reading, codes=codes))
+
     def section(self, patches: slice) -> FileSection:
         """Return what a worker needs to read some patches."""
-        return FileSection(self.pairs[patches], self.versions[patches], self.options, self.rules)
+        return FileSection(
+            self.pairs[patches],
+            self.versions[patches],
+            self.kinds[patches],
+            self.reading,
+            self.rules,
+        )
 
     def inputs(self, _: Any) -> list[Any]:
         """Nothing has to be computed before the files are read."""
@@ -130,7 +156,9 @@ class FileSection:
         The files.
     versions
         Sizes and times of the files, ``(patch, 4)``.
-    options
+    kinds
+        Number of what each label file says of its classes, ``(patch,)``.
+    reading
         How label files are read.
     rules
         How image files are read.
@@ -138,12 +166,14 @@ class FileSection:
 
     pairs: tuple[PatchPair, ...]
     versions: NDArray[np.int64]
-    options: LabelOptions
+    kinds: NDArray[np.int64]
+    reading: LabelReading
     rules: ReadRules
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         files = [(str(pair.image), str(pair.label)) for pair in self.pairs]
-        return "FileSection", tokenize(files, self.versions, self.options, self.rules)
+        token = tokenize(files, self.versions, self.kinds, self.reading, self.rules)
+        return "FileSection", token
 
     @property
     def names(self) -> list[str]:
@@ -153,7 +183,7 @@ class FileSection:
     def read(self, _: Any) -> tuple[np.ndarray, np.ndarray]:
         """Read the files: images ``(patch, band, y, x)`` and labels ``(patch, y, x)``."""
         images = np.stack([read_pixels(pair.image, self.rules)[0] for pair in self.pairs])
-        return images, _read_labels([pair.label for pair in self.pairs], self.options)
+        return images, self.reading.read([pair.label for pair in self.pairs], self.kinds)
 
     def inside(self) -> None:
         """Files hold no pixel outside."""
@@ -183,7 +213,7 @@ def file_sources(
     keep_alpha
         Whether a band of the images that is marked as alpha is a band like the others.
     classes
-        The classes of the labels, if they are given.
+        The classes; None takes those that label files state.
     ignore
         Code of pixels without a label of the store that the patches are added to.
     progress
@@ -216,9 +246,10 @@ def file_sources(
     # images without missing pixels join those of the same folder that have some
     marks = [image.nodata for image, _ in headers if image.nodata is not None]
     rules = replace(rules, mark=marks[0] if marks else None)
+    reading = LabelReading(options, classes)
     sources = [
         _source(
-            [pairs[i] for i in chosen], [headers[i] for i in chosen], options, rules, band_names
+            [pairs[i] for i in chosen], [headers[i] for i in chosen], reading, rules, band_names
         )
         for chosen in by_crs.values()
     ]
@@ -226,7 +257,10 @@ def file_sources(
 
 
 def _headers(pairs: Sequence[PatchPair], rules: ReadRules) -> list[tuple[Header, Header]]:
-    return [(read_header(pair.image, rules), read_header(pair.label, _CODES)) for pair in pairs]
+    return [
+        (read_header(pair.image, rules), read_header(pair.label, CODES, classes=True))
+        for pair in pairs
+    ]
 
 
 def with_code(
@@ -271,7 +305,8 @@ def with_code(
     known = () if classes is None else classes.codes
     what = f"the label files of {pairs[0].label.parents[2]}"
     unknown = [code for code in counts.pixels if code not in known]
-    if classes is not None and unknown:
+    numbered = any(is_numbered(dict(label.classes)) for label in labels)
+    if classes is not None and unknown and not numbered:
         raise ValueError(
             f"{what} hold the class codes {unknown}, which are not in the class table "
             f"{list(known)}; add them to the table, or name them in unlabelled= (--unlabelled)"
@@ -297,57 +332,16 @@ def _count_labels(paths: Sequence[Path]) -> CodeCounts:
     """Count the codes of label files, without what each says is missing."""
     counts = []
     for path in paths:
-        values, nodata = read_pixels(path, _CODES)
+        values, nodata = read_pixels(path, CODES)
         own = _stated(nodata, values.dtype)
         counts.append(CodeCounts.of(values).without(() if own is None else (own,)))
     return CodeCounts.joined(counts)
 
 
-def _read_labels(paths: Sequence[Path], options: LabelOptions) -> np.ndarray:
-    """Class codes ``(label, y, x)``."""
-    read = [read_pixels(path, _CODES) for path in paths]
-    alike = len({nodata for _, nodata in read}) == 1
-    if alike and not options.ignore_border:  # borders must not reach into other patches
-        try:
-            # All at once, one below the other: what is done for each costs more than its pixels.
-            column = np.concatenate([values for values, _ in read], axis=1)
-            codes = _as_codes(column, read[0][1], options).values
-        except ValueError:
-            pass  # each for itself, so that the message names the file
-        else:
-            return codes.reshape(len(paths), -1, codes.shape[-1])
-    return np.stack([_read_label(path, options).values for path in paths])
-
-
-def _read_label(path: Path, options: LabelOptions) -> xr.DataArray:
-    try:
-        return _as_codes(*read_pixels(path, _CODES), options)
-    except ValueError as error:
-        raise ValueError(f"label {path}: {error}") from error
-
-
-def _as_codes(values: np.ndarray, nodata: float | None, options: LabelOptions) -> xr.DataArray:
-    """Class codes ``(y, x)``, wherever they lie: labels of some tools have no place."""
-    somewhere = place(values, "EPSG:3857", Affine.scale(1, -1))
-    if nodata is not None:
-        somewhere = somewhere.rio.write_nodata(nodata)
-    return open_labels(somewhere, options=options)
-
-
-def _class_table(path: Path) -> ClassTable | None:
-    """Class table of a label file's tags or category names."""
-    with rasterio.open(path) as raster:
-        tags = {**raster.tags(), **raster.tags(1)}
-    try:
-        return named_classes(path) or ClassTable.from_attrs(tags)
-    except ValueError:
-        return None  # somebody else's tags
-
-
 def _source(
     pairs: Sequence[PatchPair],
     headers: Sequence[tuple[Header, Header]],
-    options: LabelOptions,
+    reading: LabelReading,
     rules: ReadRules,
     band_names: tuple[str, ...] | None,
 ) -> FilePatches:
@@ -371,10 +365,11 @@ def _source(
     scene = open_scene(pairs[0].image, band_names=band_names, keep_alpha=rules.keep_alpha)
     if rules.mark is not None:
         scene = with_nodata(scene, rules.mark)
-    labels = _read_label(pairs[0].label, options)
-    table = _class_table(pairs[0].label)
-    if table is not None:
-        labels = labels.assign_attrs(table.without(options.no_label).to_attrs())
+    stated = [label.classes for _, label in headers]
+    attrs = tuple(dict.fromkeys(stated))
+    number = {text: kind for kind, text in enumerate(attrs)}
+    reading = replace(reading, attrs=attrs)
+    labels = reading.opened(pairs[0].label)
     versions = np.array([(*image.version, *label.version) for image, label in headers], np.int64)
     return FilePatches(
         str(pairs[0].image.parents[2]),
@@ -383,7 +378,8 @@ def _source(
         windows,
         tuple(pairs),
         versions,
-        options,
+        np.array([number[text] for text in stated], np.int64),
+        reading,
         rules,
     )
 

@@ -10,6 +10,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
+from seg4eo_xr.scenes.class_files import stated_classes
 from seg4eo_xr.scenes.file_layout import layout_of, read_window
 from seg4eo_xr.scenes.grid import corners_agree, missing_crs, north_up, same_crs
 
@@ -43,6 +44,8 @@ class Header:
         Six numbers, as `affine.Affine` takes them.
     version
         Size and time of the file.
+    classes
+        Attributes that state classes, of a label; see `seg4eo_xr.scenes.classes.ClassTable`.
     """
 
     shape: tuple[int, int, int]
@@ -52,10 +55,13 @@ class Header:
     crs: str
     transform: tuple[float, ...]
     version: tuple[int, int]
+    classes: tuple[tuple[str, str], ...] = ()
 
 
-def read_header(path: Path, rules: ReadRules) -> Header:
+def read_header(path: Path, rules: ReadRules, *, classes: bool = False) -> Header:
     """Read what a GeoTIFF says about itself, by the rules by which its pixels will be read.
+
+    What a label says of its classes is read on request.
 
     Raises
     ------
@@ -73,6 +79,7 @@ def read_header(path: Path, rules: ReadRules) -> Header:
                 raster.crs.to_wkt() if raster.crs else "",
                 tuple(raster.transform)[:6],
                 (status.st_size, status.st_mtime_ns),
+                stated_classes(path, raster) if classes else (),
             )
     except RasterioError as error:
         raise OSError(f"cannot open patch {path}: {error}; copy or make it again") from error

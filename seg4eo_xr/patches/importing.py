@@ -13,6 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from seg4eo_xr.geometry.splits import SPELLINGS, ColumnSplit
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
+from seg4eo_xr.patches.agreement import as_class_table
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.files import file_sources
@@ -63,7 +64,7 @@ def import_patches(
     options: ExtractOptions | None = None,
     *,
     label_options: LabelOptions | None = None,
-    classes: ClassTable | None = None,
+    classes: ClassTable | str | Path | None = None,
     band_names: tuple[str, ...] | None = None,
     keep_alpha: bool = False,
     progress: bool = True,
@@ -86,8 +87,9 @@ def import_patches(
     label_options
         Which codes of the label files mean "no label".
     classes
-        Codes, names and colours; None takes the table of the first label file, or else the codes
-        that occur.
+        Codes, names and colours, or a file that `read_classes` reads; None joins the tables of the
+        label files, or else takes the codes that occur. What is appended has the store's codes, as
+        in `extract_patches`.
     band_names
         Names of the bands, by which prediction finds them in a scene; None takes the files'
         descriptions, or else band_1, band_2 and so on.
@@ -151,16 +153,14 @@ def import_patches(
         sources, size = file_sources(
             pairs,
             label_options or LabelOptions(),
+            classes=as_class_table(classes),
             band_names=band_names,
             keep_alpha=keep_alpha,
-            classes=classes,
             ignore=None if existing is None else existing.contract.ignore,
             progress=progress,
         )
         options = replace(options, patch_size=size)
-        job = plan_extraction(
-            sources, options, split=ColumnSplit("folder"), classes=classes, existing=existing
-        )
+        job = plan_extraction(sources, options, split=ColumnSplit("folder"), existing=existing)
         return run_extraction(job, target, progress=progress)
 
 

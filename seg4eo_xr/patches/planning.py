@@ -14,12 +14,12 @@ from dask.delayed import Delayed, delayed
 from seg4eo_xr.geometry.footprints import Footprints
 from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.patches.agreement import (
-    common_table,
     require_alike,
     warn_of_pixel_sizes,
     with_one_code,
     with_one_nodata,
 )
+from seg4eo_xr.patches.class_agreement import in_one_table
 from seg4eo_xr.patches.encoding import encode_patches
 from seg4eo_xr.patches.footprints import on_reference
 from seg4eo_xr.patches.journal import write_record
@@ -65,6 +65,8 @@ class Extraction:
         New patches that the split leaves out.
     existing
         The store that the patches are added to.
+    named
+        The classes that labels state; where `rules` allow any code, others may occur.
     """
 
     sources: tuple[PatchSource, ...]
@@ -75,6 +77,7 @@ class Extraction:
     options: ExtractOptions
     left_out: int = 0
     existing: PatchStore | None = None
+    named: ClassTable | None = None
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -218,7 +221,6 @@ def plan_extraction(
     options: ExtractOptions,
     *,
     split: Split,
-    classes: ClassTable | None = None,
     existing: PatchStore | None = None,
 ) -> Extraction:
     """Deal the patches of all sources to the splits, and lay out the store; reads no pixel.
@@ -231,15 +233,13 @@ def plan_extraction(
         How to cut.
     split
         The split's rule.
-    classes
-        The class table; None joins the tables of the labels, where they all have one.
     existing
         Store that the patches are added to.
 
     Raises
     ------
     ValueError
-        If sources do not go together, or the split cannot be met.
+        If sources or their classes do not go together, or the split cannot be met.
     """
     sources = with_one_nodata(sources, existing)
     first = sources[0]
@@ -248,10 +248,10 @@ def plan_extraction(
     if existing is not None:
         existing.require_fits(first, options)
         _require_new(sources, existing)
-        classes = existing.contract.classes
         sources = [source.with_ignore(existing.contract.ignore) for source in sources]
     else:
-        sources, classes = with_one_code(sources, classes)
+        sources = with_one_code(sources)
+    sources, table, complete = in_one_table(sources, existing)
     first = sources[0]
     held = None if existing is None else existing.contract
     warn_of_pixel_sizes(sources, options.patch_size, held)
@@ -264,11 +264,23 @@ def plan_extraction(
         int(first.labels.rio.nodata),
         options.min_valid_fraction,
         options.min_labelled_fraction,
-        classes or common_table(sources),
+        table if complete else None,
     )
     layout = _layout(sources, len(splits), options, rules, existing)
+    if existing is not None and table is not None:
+        _require_label_dtype(table, layout.label_dtype, existing)
     left_out = len(dealt) - len(splits)
-    return Extraction(taken, splits, layout, rules, split, options, left_out, existing)
+    return Extraction(taken, splits, layout, rules, split, options, left_out, existing, table)
+
+
+def _require_label_dtype(table: ClassTable, dtype: str, existing: PatchStore) -> None:
+    limits = np.iinfo(dtype)
+    wide = [code for code in table.codes if not limits.min <= code <= limits.max]
+    if wide:
+        raise ValueError(
+            f"the labels of {existing.path} are {dtype} ({limits.min}..{limits.max}), so the class "
+            f"codes {wide} cannot be added; renumber these classes, or write another store"
+        )
 
 
 def _require_new(sources: Sequence[PatchSource], existing: PatchStore) -> None:

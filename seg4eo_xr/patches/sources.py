@@ -15,15 +15,24 @@ from dask.delayed import Delayed, delayed
 
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.patches.assembly import Pieces, Resampling, assemble, cut, plan_pieces
+from seg4eo_xr.patches.class_agreement import StatedClasses, codes_in
 from seg4eo_xr.patches.grids import PatchWindows, polygon_windows, regular_windows
 from seg4eo_xr.patches.sampling import balanced_windows, random_windows
 from seg4eo_xr.scenes.bands import with_free_nodata
 from seg4eo_xr.scenes.labels import open_labels
+from seg4eo_xr.scenes.matching import (
+    MADE_UP,
+    is_numbered,
+    label_dtype,
+    meant_table,
+    recoded,
+    warn_of_renaming,
+)
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.scenes.unlabelled import move_code
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import geopandas as gpd
     from numpy.typing import NDArray
@@ -84,6 +93,15 @@ class PatchSource(Protocol):
         """Return the source, which states none, with a nodata value that no pixel has."""
         ...
 
+    @property
+    def classes(self) -> Sequence[StatedClasses]:
+        """What the labels say of their classes: several where there are several files."""
+        ...
+
+    def in_codes_of(self, table: ClassTable, reserved: Collection[int]) -> PatchSource:
+        """Return the source with labels in the codes of a table that has all their classes."""
+        ...
+
     def take(self, positions: NDArray[np.int64]) -> PatchSource:
         """Return the source with the patches at `positions` only, in that order."""
         ...
@@ -135,6 +153,28 @@ class ScenePatches:
             scene=with_free_nodata(self.scene, nodata),
             resampling=(replace(images, nodata=nodata), labels),
         )
+
+    @property
+    def classes(self) -> tuple[StatedClasses]:
+        """What the labels say of their classes."""
+        return (StatedClasses.of(self.labels.attrs),)
+
+    def in_codes_of(self, table: ClassTable, reserved: Collection[int]) -> ScenePatches:
+        """Return the source with labels in the codes of a table that has all their classes."""
+        stated, what = self.classes[0], f"the labels of {self.name}"
+        if stated.table is None:
+            return self
+        codes, labels = codes_in(table, stated, what, reserved), self.labels
+        if codes:
+            ignore = int(labels.rio.nodata)
+            dtype = label_dtype([*codes.values(), ignore], labels.dtype)
+            # a part of a function, since dask would search its arguments for tasks
+            recode = partial(recoded, codes=codes, ignore=ignore, dtype=dtype, what=what)
+            meta = np.empty((0, 0), dtype)
+            labels = labels.copy(data=labels.data.map_blocks(recode, dtype=dtype, meta=meta))
+        kept = {name: value for name, value in labels.attrs.items() if name not in MADE_UP}
+        labels = labels.drop_attrs(deep=False).assign_attrs(kept | table.to_attrs())
+        return replace(self, labels=labels)
 
     def take(self, positions: NDArray[np.int64]) -> ScenePatches:
         """Return the source with the patches at `positions` only, in that order."""
@@ -273,9 +313,15 @@ def plan_scene(
         )
     name = name or _source_name(scene)
     scene = open_scene(scene)
-    if isinstance(labels, xr.DataArray):  # opened already, by a table of its own
-        classes = None
-    labels = open_labels(labels, like=scene, classes=classes)
+    coded = isinstance(labels, xr.DataArray) and not is_numbered(labels.attrs)
+    opened = open_labels(labels, like=scene, classes=None if coded else classes)
+    if coded and classes is not None:
+        # without a look at the pixels: of a code that is not among them the patch is named later
+        warn_of_renaming(meant_table(opened.attrs), classes, "the labels")
+        # an entry for pixels that have no label by the labels' own table
+        none = [] if meant_table(opened.attrs) is None else [int(opened.rio.nodata)]
+        opened = opened.assign_attrs(classes.without(none).to_attrs())
+    labels = opened
     if scene.chunks is None:
         scene = scene.chunk({"band": -1, "y": _CHUNK_OF_ARRAYS, "x": _CHUNK_OF_ARRAYS})
     if labels.chunks is None:

@@ -244,8 +244,16 @@ class PatchStore:
         return describe_html(self)
 
     def coordinate(self, name: str) -> NDArray[Any]:
-        """One value a patch, such as ``row``, ``id`` or ``valid_fraction``, ``(patch, ...)``."""
-        return np.asarray(cast("zarr.Array[Any]", self.group[name])[...])
+        """One value per patch, such as ``row``, ``id`` or ``valid_fraction``, ``(patch, ...)``.
+
+        The columns of ``class_pixels`` are in the order of the contract's classes.
+        """
+        values = np.asarray(cast("zarr.Array[Any]", self.group[name])[...])
+        if name != "class_pixels":
+            return values
+        # classes that were appended have the last columns, whatever their codes
+        stored = self.coordinate("class").tolist()
+        return values[:, [stored.index(code) for code in self.contract.classes.codes]]
 
     def arrays(self) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
         """``images (patch, band, y, x)`` and ``labels (patch, y, x)`` as Zarr arrays."""

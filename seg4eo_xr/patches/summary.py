@@ -182,7 +182,8 @@ def merge_by_split(parts: Sequence[dict[str, BandHistogram]]) -> dict[str, BandH
 def class_columns(summary: ShardSummary, codes: Sequence[int] | NDArray[np.int64]) -> np.ndarray:
     """Arrange `class_pixels` by the given codes, which include all that occur."""
     columns = np.zeros((len(summary.class_pixels), len(codes)), np.int64)
-    columns[:, np.searchsorted(codes, summary.codes)] = summary.class_pixels
+    place = {int(code): column for column, code in enumerate(codes)}
+    columns[:, [place[code] for code in summary.codes.tolist()]] = summary.class_pixels
     return columns
 
 

@@ -14,10 +14,9 @@ from seg4eo_xr.plotting.figures import class_entries, draw_legend, extent, finis
 from seg4eo_xr.plotting.pixels import class_colors
 from seg4eo_xr.plotting.rasters import plot_map, plot_scene, table_of
 from seg4eo_xr.plotting.reading import read_thinned, thinned
-from seg4eo_xr.scenes.coding import is_numbered
 from seg4eo_xr.scenes.grid import crs_text
 from seg4eo_xr.scenes.labels import open_labels
-from seg4eo_xr.scenes.matching import joined
+from seg4eo_xr.scenes.matching import is_numbered, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg4eo_xr.scenes.classes import ClassTable, default_color
+from seg4eo_xr.scenes.matching import MADE_UP
 from seg4eo_xr.scenes.raster_classes import CODE_COLUMNS, NAME_COLUMNS, parsed_xml, raster_rows
 from seg4eo_xr.scenes.rasters import is_remote, require_local_path
 from seg4eo_xr.staging import commit, staging
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
     from xml.etree import ElementTree
+
+    from rasterio.io import DatasetReader
 
     from seg4eo_xr.scenes.raster_classes import Row
 
@@ -137,6 +140,23 @@ def named_classes(path: str | Path) -> ClassTable | None:
         return _table(rows, what) if rows else None
     except ValueError:
         return None
+
+
+def stated_classes(path: Path, raster: DatasetReader) -> tuple[tuple[str, str], ...]:
+    """Attributes for the class table of an open GeoTIFF's category names or tags, if it has any."""
+    table = None
+    # GDAL keeps names of categories next to a GeoTIFF, and a look into every file takes long
+    if any(Path(f"{path}{suffix}").is_file() for suffix in (".aux.xml", ".vat.dbf")):
+        table = named_classes(path)
+    tags = {**raster.tags(), **raster.tags(1)}
+    try:
+        found = table or ClassTable.from_attrs(tags)
+    except ValueError:
+        return ()  # somebody else's tags
+    if found is None:
+        return ()
+    made = {} if table is not None else {name: tags[name] for name in MADE_UP & set(tags)}
+    return tuple(sorted((name, str(value)) for name, value in {**found.to_attrs(), **made}.items()))
 
 
 def _table(rows: Sequence[Row], what: str) -> ClassTable:

@@ -205,6 +205,11 @@ class ClassTable:
         return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colors], np.uint8)
 
 
+def class_name(text: str) -> str:
+    """Name of a class as tables hold it: without outer blanks, and with commas for semicolons."""
+    return text.strip().replace(";", ",")
+
+
 def holds_classes(array: xr.DataArray) -> bool:
     """Whether an array is labels or the classes of a map: a plane whose attributes name classes."""
     return array.ndim == 2 and "flag_values" in array.attrs

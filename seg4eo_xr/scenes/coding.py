@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.classes import ClassTable, class_name
+from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.matching import BACKGROUND, NAMED_BY_FILE, NUMBERED
 from seg4eo_xr.scenes.unlabelled import free_code
 from seg4eo_xr.scenes.vectors import read_vector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import geopandas as gpd
 
-    from seg4eo_xr.scenes.label_options import LabelOptions
-
-
-NUMBERED = {"class_numbering": "alphabetical"}
-"""Attribute of labels whose names got their codes for want of any."""
+_ONE_CLASS = 1  # code of all features where no column names their classes
 
 # Stands for the code of features without a label until that of all classes is known.
 _UNLABELLED = np.iinfo(np.int64).min
@@ -43,6 +42,8 @@ class Coding:
         Code of features without a label.
     numbered
         Whether names got their codes for want of any, so that the codes mean nothing elsewhere.
+    named_by_file
+        Whether the class has the name of its file for want of any.
     """
 
     codes: np.ndarray
@@ -50,15 +51,12 @@ class Coding:
     classes: ClassTable
     ignore: int
     numbered: bool = False
+    named_by_file: bool = False
 
     def to_attrs(self) -> dict[str, Any]:
-        """Attributes of labels of these codes: the class table, and whether it was numbered."""
-        return self.classes.to_attrs() | (NUMBERED if self.numbered else {})
-
-
-def is_numbered(attrs: Mapping[Any, Any]) -> bool:
-    """Whether labels of these attributes have codes that mean nothing elsewhere."""
-    return all(attrs.get(name) == value for name, value in NUMBERED.items())
+        """Attributes of labels of these codes: the class table, and what of it was made up."""
+        made = (NUMBERED if self.numbered else {}) | (NAMED_BY_FILE if self.named_by_file else {})
+        return self.classes.to_attrs() | made
 
 
 def code_features(
@@ -86,16 +84,16 @@ def code_features(
     numbered = False
     if options.column is None:
         outside = 0 if options.background is None else options.background
-        codes = np.ones(len(features), np.int64)
-        code_of = {str(features.attrs.get("name", "labelled")): 1}
+        codes = np.full(len(features), _ONE_CLASS, np.int64)
+        code_of = {_name_of_all(features, what, options): _ONE_CLASS}
     else:
         outside = _UNLABELLED if options.background is None else options.background
         values = column_of(features, options.column, what)
         codes, code_of, numbered = _codes_of_column(values, what, options, classes)
     names = {code: name for name, code in code_of.items()}
     if options.column is None or options.background is not None:
-        names = {outside: "background", **names}
-        code_of = {"background": outside, **code_of}
+        names = {outside: BACKGROUND, **names}
+        code_of = {BACKGROUND: outside, **code_of}
     if classes is not None:
         code_of |= classes.code_of
     options = options.with_codes(code_of, what)
@@ -115,7 +113,7 @@ def code_features(
     outside = ignore if outside == _UNLABELLED else outside
     if classes is None:
         table = ClassTable.from_codes(kept, [names[code] for code in kept])
-        return Coding(codes, outside, table, ignore, numbered)
+        return Coding(codes, outside, table, ignore, numbered, options.column is None)
     unknown = [code for code in kept if code not in classes.codes]
     if unknown:
         raise ValueError(
@@ -124,6 +122,18 @@ def code_features(
             "(--unlabelled)"
         )
     return Coding(codes, outside, classes.without(options.no_label), ignore)
+
+
+def _name_of_all(features: gpd.GeoDataFrame, what: str, options: LabelOptions) -> str:
+    """Name of the one class of features without a column: that of their file, if it has one."""
+    if options.background == _ONE_CLASS:
+        raise ValueError(
+            f"background (--background) is {_ONE_CLASS}, which is the code of all features of "
+            f"{what} without a column; choose another background, or name the column with the "
+            "codes (column=, --column)"
+        )
+    name = class_name(str(features.attrs.get("name", "")))
+    return name if name and name.casefold() != BACKGROUND else "labelled"
 
 
 def column_of(features: gpd.GeoDataFrame, column: str, what: str) -> Any:
@@ -148,8 +158,8 @@ def _codes_of_column(
     if numbers is not None:
         codes[~missing] = numbers
         return codes, {f"class {int(code)}": int(code) for code in np.unique(numbers)}, False
-    texts = [str(text).strip() for text in present]
-    table = _table_of_names(texts) if classes is None else classes
+    texts = [class_name(str(text)) for text in present]
+    table = _table_of_names(texts, _reserved(options)) if classes is None else classes
     # what means "no label" need not be in the table
     code_of = dict.fromkeys(
         (name for name in options.unlabelled if isinstance(name, str)), _UNLABELLED
@@ -186,12 +196,18 @@ def whole_numbers(values: Any, what: str) -> np.ndarray | None:
     return numbers.astype(np.int64)
 
 
-def _table_of_names(names: Sequence[str]) -> ClassTable:
+def _reserved(options: LabelOptions) -> set[int]:
+    """Codes that no name is numbered with."""
+    return {code for code in (options.ignore, options.background) if code is not None}
+
+
+def _table_of_names(names: Sequence[str], reserved: Collection[int] = ()) -> ClassTable:
     ordered = sorted(set(names))
     if not ordered:
         # a column of nothing but missing values; the caller says so
         return ClassTable.from_codes([1])
-    return ClassTable.from_codes(range(1, len(ordered) + 1), ordered)
+    free = (code for code in count(1) if code not in reserved)
+    return ClassTable.from_codes(list(islice(free, len(ordered))), ordered)
 
 
 def common_classes(
@@ -230,18 +246,13 @@ def common_classes(
     >>> common_classes([north, south], "crop").names
     ('maize', 'rye', 'wheat')
     """
+    options = LabelOptions(column=column, layer=layer)
     codes: set[int] = set()
     names: set[str] = set()
     for number, source in enumerate(sources, start=1):
-        named = isinstance(source, str) or hasattr(source, "__fspath__")
-        what = f"labels {str(source)!r}" if named else f"labels no. {number}"
-        features = read_vector(source, layer=layer) if named else source
-        present = column_of(features, column, what).dropna()
-        numbers = whole_numbers(present, what)
-        if numbers is None:
-            names.update(str(text).strip() for text in present)
-        else:
-            codes.update(numbers.tolist())
+        found = classes_of_column(source, options, f"labels no. {number}")
+        codes |= found[0]
+        names |= found[1]
     if codes and names:
         raise ValueError(
             f"the column {column!r} holds codes, such as {min(codes)}, in some of the "
@@ -250,4 +261,34 @@ def common_classes(
         )
     if not codes and not names:
         raise ValueError(f"the column {column!r} names no class in any of {len(sources)} sources")
-    return ClassTable.from_codes(sorted(codes)) if codes else _table_of_names(sorted(names))
+    return table_of_column(codes, names, options)
+
+
+def classes_of_column(
+    source: str | Path | gpd.GeoDataFrame, options: LabelOptions, what: str = "the labels"
+) -> tuple[set[int], set[str]]:
+    """Codes or names in the column of a vector file or of features; one of the two is empty."""
+    assert options.column is not None
+    if isinstance(source, str) or hasattr(source, "__fspath__"):
+        what = f"labels {str(source)!r}"
+        source = read_vector(source, layer=options.layer)
+    present = column_of(source, options.column, what).dropna()
+    numbers = whole_numbers(present, what)
+    if numbers is not None:
+        return set(numbers.tolist()), set()
+    return set(), {class_name(str(text)) for text in present}
+
+
+def table_of_column(
+    codes: Collection[int], names: Collection[str], options: LabelOptions
+) -> ClassTable:
+    """Table of the codes or else the names of a column, and of the background where it is one."""
+    outside = options.background
+    table = _table_of_names([*names], _reserved(options))
+    if codes:
+        table = ClassTable.from_codes(sorted(codes))
+    if outside is None or outside in table.codes:
+        return table
+    code_of = {**table.code_of, BACKGROUND: outside}
+    rows = sorted((code, name) for name, code in code_of.items())
+    return ClassTable.from_codes([code for code, _ in rows], [name for _, name in rows])

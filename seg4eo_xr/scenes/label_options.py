@@ -10,6 +10,7 @@ import numpy as np
 
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import OptionSet, require_choice
+from seg4eo_xr.scenes.classes import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,23 +101,24 @@ class LabelOptions(OptionSet):
         ValueError
             If there is no such class.
         """
-        unknown = [
-            name for name in self.unlabelled if isinstance(name, str) and name not in code_of
-        ]
+        # in capitals or not, where the name is not written so
+        found = {name.casefold(): code for name, code in code_of.items()}
+        found |= code_of
+        named = [name for name in self.unlabelled if isinstance(name, str)]
+        names = {name: name if name in found else name.casefold() for name in named}
+        unknown = [name for name, key in names.items() if key not in found]
         if unknown:
             known = f"only the classes {sorted(code_of)}" if code_of else "no class table"
             raise ValueError(
                 f"unlabelled (--unlabelled) names {unknown}, but {what} have {known}; name "
                 "one of the classes or its code, or give the names with classes= (--classes)"
             )
-        codes = (
-            code_of.get(code, code) if isinstance(code, str) else code for code in self.unlabelled
-        )
+        codes = (found[names[code]] if isinstance(code, str) else code for code in self.unlabelled)
         return replace(self, unlabelled=tuple(codes))
 
 
 def _code_or_name(given: object) -> int | str:
     """Name of a class, or a code, which the command line may hand over as text."""
     if isinstance(given, str) and not re.fullmatch(r"\s*[+-]?\d+\s*", given):
-        return given.strip()
+        return class_name(given)
     return int(given)  # type: ignore[call-overload,no-any-return]

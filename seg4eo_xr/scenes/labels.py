@@ -18,7 +18,6 @@ from seg4eo_xr.scenes.borders import ignore_borders
 from seg4eo_xr.scenes.burning import burn
 from seg4eo_xr.scenes.class_files import named_classes, read_classes
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.coding import NUMBERED, is_numbered
 from seg4eo_xr.scenes.grid import (
     as_band_y_x,
     cut_to,
@@ -30,6 +29,17 @@ from seg4eo_xr.scenes.grid import (
     require_same_grid,
 )
 from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.matching import (
+    NAMED_BY_FILE,
+    NUMBERED,
+    fitted,
+    is_named_by_file,
+    is_numbered,
+    meant_table,
+    names_nothing,
+    recoded,
+    warn_of_renaming,
+)
 from seg4eo_xr.scenes.open import is_zarr, open_scene
 from seg4eo_xr.scenes.rasters import is_raster, is_remote, read_raster
 from seg4eo_xr.scenes.resampling import Grid, resample
@@ -39,6 +49,7 @@ from seg4eo_xr.scenes.unlabelled import (
     choose_code,
     count_codes,
     fits_byte,
+    free_code,
     warn_of_codes,
 )
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, read_vector
@@ -47,6 +58,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 _LOGGER = logging.getLogger(__name__)
+_NOWHERE = -(2**15)  # code of names that a raster does not have
 
 
 def open_labels(
@@ -122,7 +134,7 @@ def open_labels(
     as_vector = options.column is not None or options.layer is not None
     opened = _open(source, what, layer=options.layer, as_vector=as_vector)
     if isinstance(opened, xr.DataArray):
-        if classes is None and isinstance(source, (str, Path)) and not is_zarr(source):
+        if isinstance(source, (str, Path)) and not is_zarr(source):
             named = named_classes(source)
             opened = opened if named is None else opened.assign_attrs(named.to_attrs())
         labels = _from_raster(opened, like, what, options, classes, source)
@@ -187,7 +199,7 @@ def _from_raster(
     plane, nodata = plane.assign_attrs(raster.attrs), stated_nodata(raster)
     if like is not None:
         plane = cut_to(plane, like)
-    options, table, chosen = _settled(plane, nodata, classes, options, what, source)
+    options, table, moved, chosen = _settled(plane, nodata, classes, options, what, source)
     assert options.ignore is not None
     stated = [options.ignore, *(() if table is None else table.codes)]
     byte = fits_byte(plane.dtype) and 0 <= min(stated) <= max(stated) <= 255
@@ -197,6 +209,7 @@ def _from_raster(
         unlabelled=tuple(sorted(options.no_label - {options.ignore})),
         known=None if classes is None or table is None else table.codes,
         reserved=chosen.reserved and options.ignore not in options.unlabelled,
+        moved=moved,
         dtype=np.dtype(np.uint8 if byte else np.int16),
         what=what,
     )
@@ -213,8 +226,11 @@ def _from_raster(
         labels = _on_grid_of(labels, like, what, options)
     if table is None:
         return labels
-    numbered = classes is None and is_numbered(raster.attrs)
-    return labels.assign_attrs(table.to_attrs() | (NUMBERED if numbered else {}))
+    made: dict[str, str] = {}
+    if classes is None:
+        made |= NUMBERED if is_numbered(raster.attrs) else {}
+        made |= NAMED_BY_FILE if is_named_by_file(raster.attrs) else {}
+    return labels.assign_attrs(table.to_attrs() | made)
 
 
 def _settled(
@@ -224,9 +240,12 @@ def _settled(
     options: LabelOptions,
     what: str,
     source: Any,
-) -> tuple[LabelOptions, ClassTable | None, ChosenCode]:
-    """Options without names and with a code for pixels without a label, and the class table."""
-    options, table = _labelled_classes(plane.attrs, classes, options, what)
+) -> tuple[LabelOptions, ClassTable | None, dict[int, int], ChosenCode]:
+    """Options without names and with a code for pixels without a label, and the class table.
+
+    And the codes that change where the raster's own table is matched with the one given.
+    """
+    options, table, moved = _labelled_classes(plane.attrs, classes, options, what)
     chosen = ChosenCode(options.ignore)
     if options.ignore is None:
         counts = None
@@ -235,15 +254,20 @@ def _settled(
             if from_file or plane.chunks is None:
                 counts = count_codes(plane.data, remote=from_file and is_remote(source))
                 counts = counts.without(options.no_label)
-        known = () if table is None else table.codes
+        known = (*moved, *(() if table is None else table.codes))
         recoded = bool(options.no_label) or plane.dtype.kind == "f"
         chosen = choose_code(plane, nodata, known, counts, recoded=recoded)
+        if chosen.code is not None and chosen.code in moved.values():
+            chosen = ChosenCode(free_code({*known, chosen.code}))
         if counts is not None and classes is None:
             warn_of_codes(counts, what, known, stacklevel=4)
         options = replace(options, ignore=chosen.code)
     if table is None or (classes is None and options.no_label.issuperset(table.codes)):
-        return options, None, chosen
-    return options, table.without(options.no_label), chosen
+        return options, None, {}, chosen
+    # codes without a label are the raster's own, which may be those of other classes of the table
+    assert options.ignore is not None
+    none = {options.ignore} if moved else options.no_label
+    return options, table.without(none), moved, chosen
 
 
 def _on_grid_of(
@@ -276,17 +300,18 @@ class _Rules:
     unlabelled: tuple[int, ...]
     known: tuple[int, ...] | None
     reserved: bool
+    moved: dict[int, int]
     dtype: np.dtype[Any]
     what: str
 
 
 def _as_codes(values: np.ndarray, rules: _Rules) -> np.ndarray:
     """Class codes, with nodata, NaN and codes without a label as the ignored code."""
-    recoded = {rules.nodata, *rules.unlabelled} - {None, rules.ignore}
-    if values.dtype == rules.dtype and not recoded:
+    missing = {rules.nodata, *rules.unlabelled} - {None, rules.ignore}
+    if values.dtype == rules.dtype and not missing:
         codes = values
     else:
-        codes = _recoded(values, recoded, rules)
+        codes = _without_missing(values, missing, rules)
     if rules.reserved and (values == rules.ignore).any():
         raise ValueError(
             f"{rules.what} hold the code {rules.ignore}, which here is the mark of pixels without "
@@ -294,15 +319,17 @@ def _as_codes(values: np.ndarray, rules: _Rules) -> np.ndarray:
             f"{rules.ignore}); if it is a class, list the classes, {rules.ignore} among them, with "
             "classes= (--classes)"
         )
+    if rules.moved:
+        codes = recoded(codes, rules.moved, rules.ignore, rules.dtype, rules.what)
     if rules.known is not None:
         _require_known(codes, rules.known, rules)
     return codes
 
 
-def _recoded(values: np.ndarray, recoded: set[float | None], rules: _Rules) -> np.ndarray:
+def _without_missing(values: np.ndarray, marks: set[float | None], rules: _Rules) -> np.ndarray:
     """Codes in their dtype, some of them and NaN as the ignored code."""
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
-    for code in recoded:
+    for code in marks:
         missing |= values == code
     if values.dtype == rules.dtype:
         # several times faster than picking the pixels that are not missing
@@ -347,15 +374,57 @@ def _require_known(codes: np.ndarray, known: tuple[int, ...], rules: _Rules) -> 
 
 def _labelled_classes(
     attrs: dict[Any, Any], classes: ClassTable | None, options: LabelOptions, what: str
-) -> tuple[LabelOptions, ClassTable | None]:
-    """Options without names, and the class table, given or of a file's tags.
+) -> tuple[LabelOptions, ClassTable | None, dict[int, int]]:
+    """Options without names, the class table without their codes, and codes that change.
 
-    Tags may be somebody else's, and make no table.
+    The table is the one given, or that of a file's tags, which may be somebody else's and make no
+    table.
     """
-    table = classes
-    if table is None:
-        with suppress(ValueError):
-            table = ClassTable.from_attrs(attrs)
-    if table is None:
-        return options.with_codes({}, what), None
-    return options.with_codes(table.code_of, what), table
+    own = None
+    with suppress(ValueError):
+        own = ClassTable.from_attrs(attrs) if classes is None else meant_table(attrs)
+    if classes is not None:
+        return _in_given_classes(own, classes, options, what, numbered=is_numbered(attrs))
+    if own is None:
+        return options.with_codes({}, what), None, {}
+    return options.with_codes(own.code_of, what), own, {}
+
+
+def _in_given_classes(
+    own: ClassTable | None,
+    classes: ClassTable,
+    options: LabelOptions,
+    what: str,
+    *,
+    numbered: bool,
+) -> tuple[LabelOptions, ClassTable, dict[int, int]]:
+    """Match a raster's own class table with the one given, by name."""
+    if own is None or names_nothing(own) or not numbered:
+        options = options.with_codes(classes.code_of | ({} if own is None else own.code_of), what)
+        kept = None if own is None else set(own.codes) - options.no_label
+        if own is not None and kept:
+            warn_of_renaming(own.without(options.no_label), classes, what)
+        return options, classes, {}
+    # codes of the raster, of which those of names that only the given table has do not occur
+    named = {name.casefold() for name in options.unlabelled if isinstance(name, str)}
+    options = options.with_codes(dict.fromkeys(classes.names, _NOWHERE) | own.code_of, what)
+    gone = options.no_label
+    named |= {name.casefold() for name, code in own.code_of.items() if code in gone}
+    dropped = [code for name, code in classes.code_of.items() if name.casefold() in named]
+    moved = {}
+    if not gone.issuperset(own.codes):
+        moved = _matched(own.without(gone), classes, what)
+    return options, classes.without(dropped), moved
+
+
+def _matched(own: ClassTable, classes: ClassTable, what: str) -> dict[int, int]:
+    """Code among given classes of each code of a raster whose names were numbered."""
+    table, moved = fitted(classes, own, "the given class table", what, numbered=True)
+    new = sorted(set(table.names) - set(classes.names))
+    if new:
+        raise ValueError(
+            f"{what} hold the classes {new}, which are not in the class table "
+            f"{list(classes.names)}; add them to the table, rename them, or name them in "
+            "unlabelled= (--unlabelled)"
+        )
+    return moved

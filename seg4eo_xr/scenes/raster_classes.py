@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from seg4eo_xr.scenes.classes import class_name
 from seg4eo_xr.scenes.rasters import is_remote
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def raster_rows(path: str | PathLike[str], what: str) -> list[Row]:
     names = names or _attribute_table(_sidecar_table(path, what))
     if not names:
         listed = enumerate(band.findall("./CategoryNames/Category"))
-        names = {code: (node.text or "").strip() for code, node in listed}
+        names = {code: class_name(node.text or "") for code, node in listed}
     nodata = band.findtext("./NoDataValue")
     return [
         (code, names.get(code) or None, colors.get(code))
@@ -108,4 +109,4 @@ def _attribute_table(table: ElementTree.Element | None) -> dict[int, str]:
     if value is None or name is None:
         return {}
     rows = [[cell.text or "" for cell in row.findall("F")] for row in table.findall("Row")]
-    return {int(float(row[value])): row[name].strip() for row in rows}
+    return {int(float(row[value])): class_name(row[name]) for row in rows}

@@ -24,6 +24,7 @@ def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "patches.zarr"
     classes = ClassTable.from_codes(range(1, 7), NAMES)
     options = {"patch_size": 16, "shard_size": 8, "edges": "drop", "progress": False}
+    labels = labels.drop_attrs(deep=False).rio.write_nodata(255)
     return extract_patches(
         scene, labels, path, classes=classes, min_labelled_fraction=0.5, **options
     )

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg4eo_xr.scenes.classes import ClassTable
-from seg4eo_xr.scenes.coding import code_features, common_classes, is_numbered
+from seg4eo_xr.scenes.coding import code_features, common_classes
 from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.matching import is_numbered
 
 CROPS = ("maize", "oats", "rye", "wheat")
 

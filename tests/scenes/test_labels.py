@@ -12,6 +12,7 @@ import shapely
 
 from seg4eo_xr.scenes.class_files import write_classes
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.testing import raising_scheduler, synthetic_sentinel2
@@ -229,7 +230,8 @@ class TestClasses:
     def test_a_file_of_classes_names_them(self, tmp_path):
         table = ClassTable.from_codes(range(9), [f"cover {i}" for i in range(9)])
         write_classes(table, tmp_path / "classes.csv")
-        labels = open_labels(LABELS, like=SCENE, classes=tmp_path / "classes.csv")
+        with pytest.warns(LabelWarning, match=r"new names: .*2 is 'forest' and 'cover 2'"):
+            labels = open_labels(LABELS, like=SCENE, classes=tmp_path / "classes.csv")
         assert ClassTable.from_attrs(labels.attrs) == table
 
     def test_category_names_of_a_file_become_its_classes(self, tmp_path):
