@@ -26,6 +26,7 @@ from seg4eo_xr.inference.window_runner import WindowRunner
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
+from seg4eo_xr.scenes.bands import has_nodata
 from seg4eo_xr.scenes.conform import ValueCheck, conform
 from seg4eo_xr.scenes.cubes import open_cube
 from seg4eo_xr.scenes.grid import grid_transform
@@ -108,8 +109,7 @@ def predict(
     has_dates = isinstance(scene, xr.DataArray) and "time" in scene.dims
     scene = conform(open_cube(scene) if has_dates else open_scene(scene), checkpoint.contract)
     runner = make_runner((scene.sizes["y"], scene.sizes["x"]), checkpoint, options)
-    own_contract = checkpoint.contract.of_scene(scene.rio.nodata, *band_scaling(scene))
-    own_runner = replace(runner, contract=own_contract)
+    own_runner = of_scene(runner, scene)
     if not has_dates:
         layers = predict_chunks(da.asarray(scene.data), own_runner)
         return as_map(layers, scene, runner, checkpoint, options)
@@ -125,6 +125,16 @@ def predict(
         compat="override",
         combine_attrs="override",
         join="override",
+    )
+
+
+def of_scene(runner: WindowRunner, scene: xr.DataArray) -> WindowRunner:
+    """Return a runner for the way in which a scene stores its numbers."""
+    trained = runner.check.trained
+    return replace(
+        runner,
+        contract=trained.of_scene(scene.rio.nodata, *band_scaling(scene)),
+        check=ValueCheck(trained, trained.nodata is not None and not has_nodata(scene)),
     )
 
 

@@ -11,11 +11,10 @@ from dask.base import tokenize
 
 import seg4eo_xr
 from seg4eo_xr.geometry.tiles import tile_grid
-from seg4eo_xr.inference.predict import as_map, make_runner
+from seg4eo_xr.inference.predict import as_map, make_runner, of_scene
 from seg4eo_xr.jobs.tile_work import TileWork
 from seg4eo_xr.maps.arrays import create_coordinates, create_layer
 from seg4eo_xr.maps.layers import checked_map
-from seg4eo_xr.scenes.open import band_scaling
 from seg4eo_xr.scenes.pixel_areas import PixelAreas
 from seg4eo_xr.scenes.resampling import Grid
 
@@ -78,13 +77,12 @@ class JobSetup:
         layers = (*options.layers, *(name for name in _COUNTED if name not in options.layers))
         shape = scene.sizes["y"], scene.sizes["x"]
         runner = make_runner(shape, checkpoint, replace(options, layers=layers))
-        contract = checkpoint.contract.of_scene(scene.rio.nodata, *band_scaling(scene))
         grid = tile_grid(
             *(spans[0].axis for spans in runner.spans),
             tile_size=tile_size,
             windows_per_chunk=options.windows_per_chunk,
         )
-        return cls(scene, checkpoint, options, replace(runner, contract=contract), grid)
+        return cls(scene, checkpoint, options, of_scene(runner, scene), grid)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -28,10 +28,12 @@ from seg4eo_xr.patches.pairs import require_two_files
 from seg4eo_xr.patches.planning import check_graph, plan_extraction, shard_graph
 from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.patches.store import open_store
+from seg4eo_xr.patches.suspicion import missing_data_problems
 from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.harmonize import check_offsets, raised_by
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.unlabelled import is_assumed, warn_of_assumed, warn_of_counted
 
 if TYPE_CHECKING:
@@ -128,6 +130,9 @@ def extract_patches(
     -----
     LeakageWarning
         If validation or test patches share pixels with training patches.
+    SceneWarning
+        If labelled pixels of one class are nodata far more often than the others, or a margin of
+        one number looks like missing pixels that are not declared.
     OffsetWarning
         If some of the store's scenes seem to hold numbers raised by Sentinel-2's offset of 1000.
     """
@@ -208,6 +213,8 @@ def run_extraction(
     counts = {split: len(store.indices(split)) for split in ("train", "validation", "test")}
     _LOGGER.info("wrote %s: patches %s", target, counts)
     _warn_of_data(store)
+    for problem in missing_data_problems(job.rules, summary, store.contract.classes):
+        warnings.warn(problem, SceneWarning, stacklevel=3)
     return store
 
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
-_ARRAYS = ("valid_fraction", "labelled_fraction", "digests", "codes", "class_pixels", "dark")
+_ARRAYS = (
+    *("valid_fraction", "labelled_fraction", "digests", "codes", "class_pixels", "dark"),
+    *("lost", "margins"),
+)
 
 
 def write_record(folder: UPath, name: str, summary: ShardSummary) -> None:
@@ -59,6 +62,8 @@ def read_record(folder: UPath, name: str) -> ShardSummary | None:
             arrays = dict(opened)
     except (zipfile.BadZipFile, ValueError, EOFError, OSError):
         return None
+    if not arrays.keys() >= set(_ARRAYS):
+        return None  # of an older version
     histograms: dict[str, BandHistogram] = {
         split: _dense(arrays, split) for split in SPLITS if f"{split}.dtype" in arrays
     }

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xxhash
+from scipy import ndimage
 
 from seg4eo_xr.geometry.splits import SPLITS
 from seg4eo_xr.scenes.contract import valid_mask
 from seg4eo_xr.scenes.harmonize import dark_numbers
 from seg4eo_xr.scenes.statistics import BandHistogram, merge_histograms
+from seg4eo_xr.scenes.undeclared import constant_margin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,6 +85,12 @@ class ShardSummary:
     dark
         First percentile of the stored numbers per band, ``(patch, band)`` float64, which
         `dark_numbers` finds in a sample of the pixels with data.
+    lost
+        Labelled pixels without data inside of patches: a row for each class code, of the code and
+        their number.
+    margins
+        Pixels of margins that look missing and are not declared: a row for each stored number, of
+        the number and how many patches these pixels would fill.
     """
 
     histograms: dict[str, BandHistogram]
@@ -92,6 +100,8 @@ class ShardSummary:
     codes: NDArray[np.int64]
     class_pixels: NDArray[np.int64]
     dark: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    margins: NDArray[np.float64]
 
 
 def summarize(
@@ -154,6 +164,8 @@ def summarize(
         codes,
         class_pixels,
         _dark_numbers(images, valid),
+        _lost(labels, ~valid, rules.ignore),
+        _margins(images, valid),
     )
 
 
@@ -170,6 +182,8 @@ def merge_summaries(parts: Sequence[ShardSummary]) -> ShardSummary:
         codes,
         np.concatenate([class_columns(part, codes) for part in parts]),
         np.concatenate([part.dark for part in parts]),
+        _sums([part.lost for part in parts]),
+        _sums([part.margins for part in parts]),
     )
 
 
@@ -185,6 +199,39 @@ def class_columns(summary: ShardSummary, codes: Sequence[int] | NDArray[np.int64
     place = {int(code): column for column, code in enumerate(codes)}
     columns[:, [place[code] for code in summary.codes.tolist()]] = summary.class_pixels
     return columns
+
+
+def _lost(labels: np.ndarray, missing: NDArray[np.bool_], ignore: int) -> NDArray[np.float64]:
+    """Count the labelled pixels that are missing, but not at a margin of the scene."""
+    if not missing.any():
+        return np.empty((0, 2))
+    inner = np.array([_without_margins(patch) for patch in missing]) & (labels != ignore)
+    if not inner.any():
+        return np.empty((0, 2))
+    codes, pixels = _count_codes(labels, inner)
+    return np.column_stack([codes, pixels.sum(axis=0)]).astype(np.float64)
+
+
+def _without_margins(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Missing pixels of a patch ``(y, x)`` that are not connected with one of its corners."""
+    ends = (0, -1)
+    if not any(missing[row, col] for row in ends for col in ends):
+        return missing
+    parts, _ = ndimage.label(missing)
+    margins = {int(parts[row, col]) for row in ends for col in ends}
+    return np.asarray(missing & ~np.isin(parts, list(margins)))
+
+
+def _margins(images: np.ndarray, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    found = [constant_margin(image, mask) for image, mask in zip(images, valid, strict=True)]
+    return _sums([np.array([margin]) for margin in found if margin is not None])
+
+
+def _sums(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Add up the second column of all rows that have the same first one."""
+    rows = np.concatenate([np.empty((0, 2)), *parts])
+    keys, places = np.unique(rows[:, 0], return_inverse=True)
+    return np.column_stack([keys, np.bincount(places, rows[:, 1], minlength=len(keys))])
 
 
 def _dark_numbers(images: np.ndarray, valid: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -18,7 +18,9 @@ from seg4eo_xr.scenes.harmonize import (
     raised_by,
     reflects,
 )
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.open import band_names_of, select_bands
+from seg4eo_xr.scenes.undeclared import constant_margin, is_suspicious, margin_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -159,15 +161,18 @@ class ValueCheck:
     ----------
     trained
         The contract with the scaling of the training scenes, for advice.
+    inherits
+        Whether the scene states no nodata value, so that the training's marks its missing pixels.
     """
 
-    def __init__(self, trained: Contract) -> None:
+    def __init__(self, trained: Contract, inherits: bool = False) -> None:
         self.trained = trained
+        self.inherits = inherits
         self._told: set[str] = set()
         self._lock = Lock()
 
-    def __reduce__(self) -> tuple[type[ValueCheck], tuple[Contract]]:
-        return ValueCheck, (self.trained,)
+    def __reduce__(self) -> tuple[type[ValueCheck], tuple[Contract, bool]]:
+        return ValueCheck, (self.trained, self.inherits)
 
     def __dask_tokenize__(self) -> str:
         return "ValueCheck"  # it changes no number
@@ -191,10 +196,18 @@ class ValueCheck:
         Warns
         -----
         ContractWarning
-            Where all bands seem shifted, or else where some are suspect; each once.
+            Where all bands seem shifted, or else where some are suspect; and where the nodata value
+            of the training makes holes in a scene that states none; each once.
+        SceneWarning
+            Where a margin of one number looks like missing pixels that are not declared; once.
         """
+        if self.inherits and not valid.all() and self._is_new("nodata"):
+            warn(_inherited_text(valid, contract), ContractWarning, stacklevel=2)
         if np.count_nonzero(valid) < _FEWEST_VALUES:
             return
+        margin = constant_margin(values, valid)
+        if margin is not None and is_suspicious(margin[1]) and self._is_new("margin"):
+            warn(margin_text(*margin, "one part of the scene"), SceneWarning, stacklevel=2)
         numbers = values[:, valid]
         topic, text = "offset", _offset_text(numbers, contract)
         if text is None:  # what is shifted may well lie outside the range of the training
@@ -207,6 +220,16 @@ class ValueCheck:
             new = topic not in self._told
             self._told.add(topic)
         return new
+
+
+def _inherited_text(valid: np.ndarray, contract: Contract) -> str:
+    """Say how many pixels are missing by the training's nodata value alone."""
+    return (
+        f"{1 - valid.mean():.1%} of the pixels in one part of the scene become nodata in the map, "
+        f"since they are {contract.nodata:g}, the nodata value of the training scenes, and the "
+        f"scene states none: if they are missing, say so with --nodata {contract.nodata:g} "
+        f"(nodata={contract.nodata:g}); if they are data, give a number that no pixel has"
+    )
 
 
 def _range_text(numbers: np.ndarray, contract: Contract, trained: Contract) -> str | None:

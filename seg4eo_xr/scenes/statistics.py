@@ -24,9 +24,10 @@ from seg4eo_xr.scenes.histogram import (
     merge_histograms,
 )
 from seg4eo_xr.scenes.open import band_names_of, band_scaling
+from seg4eo_xr.scenes.undeclared import MarginCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.contract import NodataRule
@@ -44,7 +45,12 @@ __all__ = [
 _MERGED_AT_ONCE = 8
 
 
-def scene_histogram(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> BandHistogram:
+def scene_histogram(
+    scene: xr.DataArray,
+    *,
+    nodata_rule: NodataRule = "any",
+    look: Callable[[np.ndarray, np.ndarray], None] | None = None,
+) -> BandHistogram:
     """Count a scene's valid numbers in one pass over its chunks.
 
     Parameters
@@ -53,11 +59,15 @@ def scene_histogram(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
         ``(band, y, x)``; read chunk by chunk where it is lazy.
     nodata_rule
         A pixel is missing where ``any`` or where ``all`` of its bands are.
+    look
+        Called with the numbers of each chunk and with which of its pixels hold data.
     """
     nodata = scene.rio.nodata
 
     def of_block(values: np.ndarray) -> BandHistogram:
         valid = valid_mask(values, nodata, nodata_rule)
+        if look is not None:
+            look(values, valid)
         return BandHistogram.of_block(values, valid, None if nodata_rule == "any" else nodata)
 
     if scene.chunks is None:
@@ -85,6 +95,11 @@ def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
     ValueError
         If there is no pixel with data, or these are labels.
 
+    Warns
+    -----
+    SceneWarning
+        If a margin of one number looks like missing pixels that are not declared.
+
     Examples
     --------
     >>> from seg4eo_xr.testing import synthetic_sentinel2
@@ -93,7 +108,7 @@ def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
     4096
     """
     require_scene(scene, "the array")
-    histogram = scene_histogram(scene, nodata_rule=nodata_rule)
+    histogram = scene_histogram(scene, nodata_rule=nodata_rule, look=MarginCheck())
     return statistics_dataset(histogram, band_names_of(scene))
 
 

@@ -10,12 +10,14 @@ import shapely
 from affine import Affine
 
 from seg4eo_xr.geometry.splits import ColumnSplit, RandomSplit, SceneSplit
+from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.patches.batch import FailedSceneWarning, extract_batch
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.pairs import find_pairs
 from seg4eo_xr.scenes.bands import select_bands
 from seg4eo_xr.scenes.harmonize import OffsetWarning
 from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.testing import synthetic_sentinel2
 
@@ -193,8 +195,13 @@ def test_scenes_of_both_offset_conventions_are_noticed(folder, tmp_path, zeros):
         for path in folder.rglob("Image_*.tif"):
             with rasterio.open(path, "r+") as file:
                 file.nodata = None
-    with pytest.warns(OffsetWarning, match="1 of 3 scenes seem to hold numbers raised by 1000: 1"):
+    with pytest.warns(Seg4EOWarning) as caught:
         run(folder, tmp_path / "a.zarr")
+    texts = {
+        one.category: str(one.message) for one in caught if issubclass(one.category, Seg4EOWarning)
+    }
+    assert "1 of 3 scenes seem to hold numbers raised by 1000: 1" in texts.pop(OffsetWarning)
+    assert [*texts] == ([] if zeros == "declared" else [SceneWarning])
 
 
 @pytest.mark.filterwarnings("ignore::seg4eo_xr.FailedSceneWarning")

@@ -7,6 +7,7 @@ import xarray as xr
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import ContractWarning, ValueCheck, conform, ground_sample_distance
 from seg4eo_xr.scenes.contract import Contract
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.statistics import make_contract as contract_of
 from seg4eo_xr.scenes.statistics import scene_histogram
 from seg4eo_xr.testing import plain_contract, synthetic_sentinel2
@@ -185,3 +186,27 @@ def test_other_data_are_no_sentinel_2(dtype, recwarn):
     shift = {"uint8": 50, "int16": 2500, "float32": 1000}[dtype]
     ValueCheck(contract)(heights + np.array(shift, dtype), EVERYWHERE, contract)
     assert not recwarn
+
+
+def marked_contract() -> Contract:
+    return replace(make_contract(("red", "green", "blue")), dtype="uint8", nodata=0.0)
+
+
+def test_nodata_that_a_scene_only_inherits_makes_no_hole_without_a_word():
+    values = np.random.default_rng(0).integers(1, 255, (3, 40, 40)).astype(np.uint8)
+    values[:, 10:20, 10:20] = 0
+    valid = (values != 0).any(axis=0)
+    check = ValueCheck(marked_contract(), inherits=True)
+    with pytest.warns(ContractWarning, match=r"6\.2% .* are 0, the nodata value of the training"):
+        check(values, valid, marked_contract())
+    ValueCheck(marked_contract())(values, valid, marked_contract())
+
+
+def test_a_margin_that_is_mapped_like_data_is_named_once():
+    values = np.random.default_rng(0).integers(1, 255, (3, 40, 40)).astype(np.uint8)
+    values[:, :10] = 255
+    check = ValueCheck(marked_contract())
+    with pytest.warns(SceneWarning, match=r"25% .* are 255 in all bands.*--nodata 255") as caught:
+        check(values, np.ones((40, 40), bool), marked_contract())
+    assert len(caught) == 1
+    check(values, np.ones((40, 40), bool), marked_contract())
