@@ -17,6 +17,8 @@ from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.progress import IN_BAR, message_stream
 
 _OURS, _THEIRS = "seg4eo_xr", "distributed"
+# A task that fails is logged here with its traceback, once per try; the job reports it in a line.
+_WORKER = f"{_THEIRS}.worker"
 
 
 @contextmanager
@@ -96,9 +98,11 @@ def voices(*, quiet: bool, verbose: bool) -> Iterator[None]:
         stack.enter_context(_plain_warnings())
         if not verbose:
             # Its loggers get their levels when it is imported, here and in worker processes.
-            stack.enter_context(dask.config.set({"logging": {_THEIRS: "error"}}))
+            levels = {_THEIRS: "error", _WORKER: "critical"}
+            stack.enter_context(dask.config.set({"logging": levels}))
             stack.enter_context(_environment("DASK_LOGGING__DISTRIBUTED", "error"))
             stack.enter_context(_level(logging.getLogger(_THEIRS), logging.ERROR))
+            stack.enter_context(_level(logging.getLogger(_WORKER), logging.CRITICAL))
         yield
 
 

@@ -6,6 +6,7 @@ ends the workers; these must not fall over it by themselves.
 
 from __future__ import annotations
 
+import logging
 import signal
 from typing import TYPE_CHECKING
 
@@ -14,5 +15,7 @@ if TYPE_CHECKING:
 
 
 def dask_setup(_: Worker) -> None:
-    """Leave interrupts to the process that started this one; dask calls it."""
+    """Leave interrupts and failed tiles to the process that started this one; dask calls it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if logging.getLogger("distributed").level >= logging.ERROR:
+        logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)

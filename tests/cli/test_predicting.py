@@ -109,6 +109,7 @@ def test_failed_tiles_give_exit_status_1(words, capsys, monkeypatch):
     assert main([*words, "--model_bands", "B04", "B02", "B03"]) == 1
     told = capsys.readouterr().err
     assert "1 of 1 tiles failed" in told
+    assert "Traceback" not in told
     assert "No space left" in told
 
 
