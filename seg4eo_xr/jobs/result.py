@@ -156,6 +156,6 @@ def _attributes(file: UPath) -> Mapping[str, Any]:
             return zarr.open_group(str(file), mode="r").attrs.asdict()
         # As a stream, since GDAL does not look for S3 where fsspec does.
         with file.open("rb") as stream, rasterio.open(stream) as raster:
-            return {key: decode_tag(text) for key, text in raster.tags().items()}
+            return {key: decode_tag(key, text) for key, text in raster.tags().items()}
     except (ValueError, FileNotFoundError, IsADirectoryError, rasterio.RasterioIOError):
         return {}  # something else, which nobody replaces unasked

@@ -17,7 +17,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from seg4eo_xr.maps.layers import plain_attrs
+from seg4eo_xr.maps.layers import JOB_ATTR, STATISTICS_ATTR, plain_attrs
 from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import grid_transform
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _TILE = 256
 STACK_TAG = "seg4eo_xr_layer"
 """Tag of a file whose bands are one layer: its name, and the dimension along which they lie."""
+# Tags whose values are texts, for other programs to read as they are: never JSON within JSON.
+_TEXTS = frozenset({"units", JOB_ATTR, STATISTICS_ATTR})
 GDAL_TYPES = {
     "uint8": "Byte",
     "int8": "Int8",
@@ -215,35 +217,40 @@ def _color_table(
 def _tags(parent: ElementTree.Element, attrs: Mapping[str, Any]) -> None:
     tags = ElementTree.SubElement(parent, "Metadata")
     for key, value in attrs.items():
-        _text(tags, "MDI", encode_tag(value), key=key)
+        _text(tags, "MDI", encode_tag(key, value), key=key)
 
 
 def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
     ElementTree.SubElement(parent, tag, attributes).text = text
 
 
-def encode_tag(value: Any) -> str:
+def encode_tag(key: str, value: Any) -> str:
     """Write an attribute as the text of a TIFF tag, so that `decode_tag` gives it back.
 
     Examples
     --------
-    >>> encode_tag("forest"), encode_tag("7"), encode_tag([1, 2])
+    >>> encode_tag("title", "forest"), encode_tag("title", "7"), encode_tag("title", [1, 2])
     ('forest', '"7"', '[1, 2]')
+    >>> encode_tag("units", "1")
+    '1'
     """
-    if isinstance(value, str) and decode_tag(value) == value:
+    if isinstance(value, str) and decode_tag(key, value) == value:
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
-def decode_tag(text: str) -> Any:
+def decode_tag(key: str, text: str) -> Any:
     """Read an attribute from the text of a TIFF tag.
 
     Examples
     --------
-    >>> decode_tag("forest"), decode_tag('"7"'), decode_tag("[1, 2]")
+    >>> decode_tag("title", "forest"), decode_tag("title", '"7"'), decode_tag("title", "[1, 2]")
     ('forest', '7', [1, 2])
+    >>> decode_tag("units", "1")
+    '1'
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return value if isinstance(value, str) or key not in _TEXTS else text

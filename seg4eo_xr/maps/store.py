@@ -207,7 +207,7 @@ def _open_geotiff(path: str) -> xr.Dataset:
     with rasterio.open(path) as file:
         names, attrs, tags = file.descriptions, file.tags(1), file.tags()
     if STACK_TAG in tags:
-        name, dim = decode_tag(tags.pop(STACK_TAG))
+        name, dim = decode_tag(STACK_TAG, tags.pop(STACK_TAG))
         steps = np.array(names, "datetime64[ns]") if dim == "time" else list(names)
         layer = raster.rename(band=dim).assign_coords({dim: steps})
     elif raster.sizes["band"] == 1:
@@ -232,7 +232,7 @@ def _open_geotiff(path: str) -> xr.Dataset:
 
 
 def _attributes(tags: dict[str, str]) -> dict[str, Any]:
-    return {k: decode_tag(text) for k, text in tags.items() if not k.startswith(_GDAL_TAGS)}
+    return {k: decode_tag(k, text) for k, text in tags.items() if not k.startswith(_GDAL_TAGS)}
 
 
 def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> xr.DataArray:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -19,7 +21,18 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_tags_give_attributes_back(value):
-    assert decode_tag(encode_tag(value)) == value
+    for key in ("title", "units") if isinstance(value, str) else ("title",):
+        assert decode_tag(key, encode_tag(key, value)) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text"), [("units", "1"), ("job", '{"overlap": 8}'), ("statistics", '{"missing": 0}')]
+)
+def test_other_programs_read_texts_as_they_are(key, text):
+    assert encode_tag(key, text) == text
+    assert decode_tag(key, text) == text
+    # as earlier versions wrote it
+    assert decode_tag(key, json.dumps(text)) == text
 
 
 @pytest.mark.parametrize("chunks", [((70, 60, 20), (90, 40)), 1000])
