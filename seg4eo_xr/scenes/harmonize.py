@@ -133,8 +133,7 @@ def harmonize(
         # Some catalogues state the offset of numbers that they have lowered already.
         shifts = [0] * len(scales)
     elif any(stated):
-        if shift is not None:
-            _require_stated(shift, stated)
+        _require_stated(shift, stated)
         shifts = stated
     else:
         shift = _told_shift(scene, metadata) if shift is None else int(shift)
@@ -174,13 +173,19 @@ def unmarked(scene: xr.DataArray) -> xr.DataArray:
     return result
 
 
-def _require_stated(shift: int, stated: Sequence[int]) -> None:
-    """Raise ValueError unless `shift` is what the bands' own offsets say."""
-    if any(own not in (0, shift) for own in stated):
+def _require_stated(shift: int | None, stated: Sequence[int]) -> None:
+    """Raise ValueError unless the bands' own offsets lower numbers, by `shift` if it is given."""
+    if min(stated) < 0:
+        raise ValueError(
+            f"the offsets of the bands raise stored numbers by up to {-min(stated)}, which those "
+            "of Sentinel-2 do not; leave harmonize (--harmonize) out, since physical values are "
+            "right without it"
+        )
+    if shift is not None and any(own not in (0, shift) for own in stated):
         raise ValueError(
             f"shift={shift} (--harmonize {shift}) contradicts the scene, whose offsets say that "
-            f"its numbers are raised by {max(stated, key=abs)}; omit the shift (--harmonize auto), "
-            "or correct the offsets with --offset 0 (offset=0)"
+            f"its numbers are raised by {max(stated)}; omit the shift (--harmonize auto), or "
+            "correct the offsets with --offset 0 (offset=0)"
         )
 
 

@@ -89,6 +89,9 @@ def test_a_shift_and_a_stated_offset_are_not_taken_off_both(scene, raised):
     for shift in (0, 500):
         with pytest.raises(ValueError, match=rf"shift={shift} .* raised by 1000; .*--harmonize"):
             harmonize(stated, shift=shift)
+    kelvins = raised.assign_attrs(scales=(0.0034,) * 10, offsets=(149.0,) * 10)
+    with pytest.raises(ValueError, match=r"raise stored numbers by up to 43824.*--harmonize"):
+        harmonize(kelvins)
 
 
 def test_scenes_are_harmonized_as_they_are_opened(scene, raised, tmp_path):
