@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -381,6 +381,7 @@ def _own_network(spec: ModelSpec, weights: str | None) -> nn.Module:
 
 
 def _library_network(spec: ModelSpec, weights: str | None) -> nn.Module:
+    from seg4eo_xr.models.hub import one_try
     from seg4eo_xr.models.padding import Padded
 
     require_encoder(spec.encoder_name)
@@ -394,7 +395,8 @@ def _library_network(spec: ModelSpec, weights: str | None) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`timm-` encoders are deprecated")
-            network: nn.Module = make(spec.encoder_name, **options)
+            with nullcontext() if weights is None else one_try():
+                network: nn.Module = make(spec.encoder_name, **options)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"model {spec.model!r} cannot be built with the encoder {spec.encoder_name!r}"

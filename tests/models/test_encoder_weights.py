@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
+import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
@@ -114,3 +116,25 @@ def test_a_file_of_other_things_is_refused(tmp_path: Path) -> None:
     path = saved({"epoch": 3}, tmp_path / "encoder.pth")
     with pytest.raises(ValueError, match=r"holds no encoder weights.*epoch.*--no_pretrained"):
         build_model(ModelSpec("unet", "resnet18", 3, 2), encoder_weights=path)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
+def test_without_a_network_published_weights_are_tried_once_and_in_silence(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tries: list[str] = []
+
+    class Session:
+        def head(self, url: str, **_: Any) -> None:
+            tries.append(url)
+            raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub.utils, "get_session", Session)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    begun = time.monotonic()
+    with pytest.raises(OSError, match=r"cannot be reached.*--encoder_weights.*--no_pretrained"):
+        build_model(ModelSpec("unet", encoder, 3, 2), encoder_weights="imagenet")
+    assert time.monotonic() - begun < 5
+    assert len(tries) == 1
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+    assert capfd.readouterr().err == ""
