@@ -41,6 +41,8 @@ def suggestion(name: str, known: Iterable[str], mark: str = "") -> str:
     by_key = {_key(one): one for one in known}
     asked = _key(name)
     close = difflib.get_close_matches(asked, by_key, cutoff=0.5)
+    if not close and len(asked) > 2:  # an abbreviation, as val for validation
+        close = [one for one in by_key if one.startswith(asked)]
     if not close:
         return ""
     # Letters that changed places are a slip of the hand: `modle` is nearer to `model` than `mode`.

@@ -18,7 +18,7 @@ from seg4eo_xr import __version__
 from seg4eo_xr.cli.answers import plain
 from seg4eo_xr.cli.command import Command, PartlyFailedError, Told, UsageError
 from seg4eo_xr.cli.directory import COMMANDS
-from seg4eo_xr.cli.old_names import renamed
+from seg4eo_xr.cli.old_names import command_of_script, renamed
 from seg4eo_xr.cli.option import build, options_of
 from seg4eo_xr.cli.overview import overview
 from seg4eo_xr.cli.parser import GENERAL_FLAGS, RED, command_parser, paint, split_words
@@ -144,6 +144,12 @@ def _command(words: list[str]) -> tuple[str, type[Command], list[str]]:
             return name, COMMANDS[name], words[size:]
     if words[0] == "extract" and (not words[1:] or words[1].startswith("-")):
         return _command(["extract", "single", *words[1:]])
+    instead = command_of_script(words[0])
+    if instead is not None:
+        raise UsageError(
+            f"{words[0]} is a script of SemanticSeg4EO; its options are understood by "
+            f"seg4eo-xr {instead}, see 'Moving over' in the README"
+        )
     asked = " ".join(words[:2]) if words[0] == "extract" else words[0]
     hint = suggestion(asked, COMMANDS) or "; seg4eo-xr --help lists them"
     raise UsageError(f"unknown command {asked!r}{hint}")

@@ -28,6 +28,13 @@ _PREDICT_NEEDLESS = {
 
 _STORE_RENAMED = {"output": "dataset_root"}
 
+_SCRIPTS = {
+    "train": ("main", "train"),
+    "predict": ("predict", "inference"),
+    "extract single": ("patch_extraction", "extract"),
+}
+"""Commands for scripts, by what their names begin with or hold."""
+
 RENAMED = {
     "info": _STORE_RENAMED,
     "visualize": _STORE_RENAMED,
@@ -67,6 +74,23 @@ GONE = {
     },
 }
 """Old options that need another one, and which."""
+
+
+def command_of_script(word: str) -> str | None:
+    """Name the command that does what a script does, in whatever version of it.
+
+    Examples
+    --------
+    >>> command_of_script("model_training_v2.py"), command_of_script("train")
+    ('train', None)
+    """
+    name = Path(word).name.lower()
+    if not name.endswith(".py"):
+        return None
+    for command, parts in _SCRIPTS.items():
+        if any(part in name for part in parts):
+            return command
+    return None
 
 
 def renamed(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:

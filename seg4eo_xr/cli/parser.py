@@ -21,6 +21,7 @@ from seg4eo_xr.options import suggestion
 BOLD, RED = 1, 31
 _WIDEST = 96
 _USAGE = "usage: "
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _GENERAL = "For every command"
 GENERAL_FLAGS: Mapping[str, str] = {
     "dump_config": "Print all options as TOML, as --config takes it, and do nothing else.",
@@ -104,7 +105,7 @@ def split_words(
     """
     options = {option.name: option for option in options_of(command)}
     found, strange = command_parser(name, command).parse_known_args(
-        [_spelled(word) for word in words]
+        _flags_alone([_spelled(word) for word in words], options)
     )
     if strange:
         raise UsageError(_strange(strange[0], [*options, *GENERAL_FLAGS, "config"], name))
@@ -220,6 +221,26 @@ def _spelled(word: str) -> str:
         return word
     name, equals, value = word[2:].partition("=")
     return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def _flags_alone(words: list[str], options: Mapping[str, Option]) -> list[str]:
+    """Write ``--flag True`` and ``--flag=False`` as ``--flag`` and as its opposite."""
+    result: list[str] = []
+    rest = [part for word in words for part in _parted(word, options)]
+    for word in rest:
+        before = result[-1] if result else ""
+        option = options.get(before.removeprefix("--")) if before.startswith("--") else None
+        if option is None or not option.is_flag or word.lower() not in _TRUTHS:
+            result.append(word)
+        elif not _TRUTHS[word.lower()]:
+            result[-1] = _opposite(option.name)
+    return result
+
+
+def _parted(word: str, options: Mapping[str, Option]) -> list[str]:
+    name, equals, value = word.removeprefix("--").partition("=")
+    is_flag = word.startswith("--") and name in options and options[name].is_flag
+    return [f"--{name}", value] if equals and is_flag else [word]
 
 
 def _strange(word: str, known: list[str], command: str) -> str:

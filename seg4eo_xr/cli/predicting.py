@@ -60,9 +60,16 @@ class Predict(Command):
 
     def run(self, *, progress: bool) -> Told:
         """Write the map, and tell what it holds and where it is."""
+        from seg4eo_xr.models.checkpoint_path import require_model_file
+        from seg4eo_xr.scenes.rasters import require_local_path
+
+        # before torch is loaded, which takes longer than all these
+        require_writable(report=self.report)
+        require_model_file(self.model)
+        for path in self.source.input:
+            require_local_path(path, "scene")
         from seg4eo_xr.jobs.result import JobFailedError
 
-        require_writable(report=self.report)
         try:
             if self.source.series:
                 return self._series(progress=progress)

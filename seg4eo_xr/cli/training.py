@@ -37,6 +37,7 @@ class CrossValidate(Command):
 
     def run(self, *, progress: bool) -> Told:
         """Train all folds, and print mean, deviation and interval of each score."""
+        _require_agreement(self.dataset_root, self.training)
         from seg4eo_xr.training.crossvalidate import cross_validate
 
         found = cross_validate(
@@ -106,6 +107,7 @@ class Train(Command):
             raise ValueError(
                 "n_splits, fold_block, fold_buffer and fold_random need --val_strategy kfold"
             )
+        _require_agreement(self.dataset_root, self.training)
         from seg4eo_xr.training.fit import train
 
         run = train(
@@ -117,3 +119,11 @@ class Train(Command):
             progress=progress,
         )
         return of_run(run)
+
+
+def _require_agreement(store: str, config: TrainConfig) -> None:
+    """Hold options against the store before torch is loaded, which takes longer."""
+    from seg4eo_xr.patches.store import open_store
+    from seg4eo_xr.training.checks import settled_contract
+
+    settled_contract(open_store(store), config)

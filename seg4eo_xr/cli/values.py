@@ -107,7 +107,12 @@ def _part_from_toml(value: Any, part: Any) -> Any:
 
 
 def _chosen(value: Any, part: Any) -> Any:
-    return value if value in get_args(part) else _refuse(value)
+    """Take one of the choices, in whatever case it is written."""
+    choices = get_args(part)
+    if value in choices or not isinstance(value, str):
+        return value if value in choices else _refuse(value)
+    alike = [one for one in choices if isinstance(one, str) and one.lower() == value.lower()]
+    return alike[0] if alike else _refuse(value)
 
 
 def _refuse(value: Any) -> Any:

@@ -159,13 +159,15 @@ def make_runner(
     Raises
     ------
     ValueError
-        If the network refuses windows of that size; sizes that fit are named.
+        If the network refuses windows of that size (sizes that fit are named), or if a threshold
+        is given for a network that has no use for it.
 
     Warns
     -----
     SeamWarning
         If windows overlap so little that their borders may show.
     """
+    _require_use_of_threshold(checkpoint, options)
     side = options.patch_size or checkpoint.patch_size
     overlap = side // 4 if options.overlap is None else options.overlap
     axes = [WindowAxis(size, side, overlap) for size in shape]
@@ -223,6 +225,16 @@ def make_runner(
         *map(len, spans),
     )
     return runner
+
+
+def _require_use_of_threshold(checkpoint: Checkpoint, options: PredictOptions) -> None:
+    if checkpoint.mode == "binary" or options.threshold == PredictOptions.threshold:
+        return
+    raise ValueError(
+        f"threshold {options.threshold} is for networks with a single output for two classes; this "
+        f"one has an output for each of {len(checkpoint.contract.classes)} classes, of which the "
+        "most probable is taken; leave threshold (--threshold) out"
+    )
 
 
 def _warn_of_seams(axes: Sequence[WindowAxis]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from seg4eo_xr.html import card_html, details_html, lines_html, table_html
+from seg4eo_xr.models.checkpoint_path import REMEDY, require_model_file
 from seg4eo_xr.models.files import kind_of, listed, misfits, read_weights, tensors_of
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.options import changed
@@ -42,7 +43,6 @@ _KEYS = (
     "config",
     "performance_metrics",
 )
-_REMEDY = "give a .pth file that a training run of seg4eo_xr left, as model_best_iou.pth"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -229,8 +229,8 @@ def load_checkpoint(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    FileNotFoundError, IsADirectoryError
+        If there is no such file, or it is a folder; the checkpoints in it are named.
     ValueError
         If the file is no checkpoint, is damaged, or holds more than tensors and plain values; if
         no network has exactly these weights (the names that do not fit are listed); or if hints
@@ -255,11 +255,10 @@ def load_checkpoint(
 
     hints = changed(hints, CheckpointHints, changes)
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint file {path}; {_REMEDY}")
-    content = read_weights(path, _REMEDY)
+    require_model_file(path)
+    content = read_weights(path, REMEDY)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is no checkpoint: it holds {kind_of(content)}; {_REMEDY}")
+        raise ValueError(f"{path} is no checkpoint: it holds {kind_of(content)}; {REMEDY}")
     try:
         if "format_version" not in content:
             checkpoint = old_checkpoint(content, hints)
@@ -267,7 +266,7 @@ def load_checkpoint(
             checkpoint = _own_checkpoint(content)
             _require_agreement(hints, checkpoint)
     except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no checkpoint to predict with: {error}; {_REMEDY}") from error
+        raise ValueError(f"{path} is no checkpoint to predict with: {error}; {REMEDY}") from error
     _LOGGER.debug("loaded %s: %r", path, checkpoint)
     return checkpoint
 

@@ -58,6 +58,8 @@ def test_plain_weights_ask_how_their_input_was_normalised(words, tmp_path, capsy
     first = xr.open_zarr(tmp_path / "map.zarr")["probabilities"].values
     assert main([*words, "--normalization", "scale", "--normalization_divisor", "10000"]) == 0
     assert "warning" not in capsys.readouterr().err
+    assert main([*words, "--normalization", "imagenet"]) == 2
+    assert "one of patch, none, scale, mean-std" in capsys.readouterr().err
     second = xr.open_zarr(tmp_path / "map.zarr")["probabilities"].values
     assert not np.allclose(first, second, atol=1e-3, equal_nan=True)
 

@@ -26,6 +26,7 @@ from seg4eo_xr.cli.values import UNSET
 from seg4eo_xr.cli.voices import voices
 from seg4eo_xr.kinds import choices_of, members_of
 from seg4eo_xr.maps.cog import write_cog
+from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.testing import synthetic_sentinel2
 
@@ -372,3 +373,61 @@ def test_none_can_be_a_choice():
 
     assert from_words(["none"], InputRule | None) == "none"
     assert from_words(["none"], int | None) is None
+
+
+def test_flags_take_a_truth_value_as_the_scripts_do(capsys):
+    words = ["train", "--dataset_root", "p.zarr", "--pretrained", "False", "--use_amp=yes"]
+    assert main([*words, "--model", "UNet++", "--freeze-encoder", "True", "--dump_config"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    expected = ["pretrained = false", "use_amp = true", 'model = "unet++"', "freeze_encoder = true"]
+    assert set(expected) <= set(told)
+
+
+@pytest.mark.parametrize(
+    ("script", "command"),
+    [
+        ("main_v2.py", "train"),
+        ("./main_binary.py", "train"),
+        ("model_training_v2.py", "train"),
+        ("Predict_large_image.py", "predict"),
+        ("inference_binary.py", "predict"),
+        ("Patch_extraction.py", "extract single"),
+    ],
+)
+def test_a_script_of_the_old_tool_is_answered_with_the_command(script, command, capsys):
+    assert main([script, "--dataset_root", "OUT"]) == 2
+    assert f"understood by seg4eo-xr {command}, see" in capsys.readouterr().err
+
+
+def test_an_abbreviation_meets_the_whole_word(capsys):
+    words = ["calibrate", "--model", "m.pth", "--dataset_root", "p.zarr", "--output", "c.pth"]
+    assert main([*words, "--split", "val"]) == 2
+    assert "did you mean 'validation'?" in capsys.readouterr().err
+
+
+def test_options_and_paths_are_checked_before_torch_is_loaded(tmp_path):
+    scene, labels = synthetic_sentinel2((128, 128))
+    extract_patches(scene, labels, tmp_path / "p.zarr", patch_size=32, progress=False)
+    (tmp_path / "run").mkdir()
+    for name in ("model_best_iou.pth", "model_final.pth"):
+        (tmp_path / "run" / name).touch()
+    lines = {
+        "--classes says 5": "train --dataset_root p.zarr --classes 5 --save_dir out",
+        "--in_channels says 3": "cross-validate --dataset_root p.zarr --in_channels 3",
+        "as run/model_best_iou.pth": "predict --model run --input s.tif --output m.tif",
+        "no checkpoint file a.pth": "predict --model a.pth --input s.tif --output m.tif",
+        "scene 's.tif'": "predict --model run/model_final.pth --input s.tif --output m.tif",
+    }
+    script = f"""
+import sys
+from seg4eo_xr.cli import main
+for line in {list(lines.values())!r}:
+    assert main(line.split()) == 2
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for told, line in zip(lines, done.stderr.splitlines(), strict=True):
+        assert told in line

@@ -68,6 +68,13 @@ def test_an_encoder_of_one_image_size_maps_windows_of_that_size_alone(encoder, s
     assert (seg.predict(scene, model)["confidence"].compute().max() <= 1).item()
 
 
+def test_a_threshold_is_for_networks_with_one_output(scene, checkpoint):
+    with pytest.raises(ValueError, match=r"threshold 0.3 is for .* 3 classes.*--threshold"):
+        seg.predict(scene, checkpoint, threshold=0.3)
+    binary = make_checkpoint(scene, codes=(0, 1), binary=True)
+    assert seg.predict(scene, binary, threshold=0.3).attrs["threshold"] == 0.3
+
+
 def test_a_map_lies_on_the_scenes_grid_and_names_its_classes(scene, checkpoint):
     result = scene.seg4eo.predict(checkpoint)
     assert result["classes"].dtype == np.uint8

@@ -271,6 +271,11 @@ def test_hints_that_contradict_a_file_that_says_all_itself_are_refused(saved: Pa
         load_checkpoint(saved, normalize_per_channel=True)
 
 
+def test_a_folder_names_the_checkpoints_in_it(saved: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=rf"is a folder.*{saved.name}.*as .*{saved.name}"):
+        load_checkpoint(saved.parent)
+
+
 def test_hints_that_a_file_says_itself_are_taken(saved: Path) -> None:
     found = load_checkpoint(saved)
     spec, contract = found.spec, found.contract

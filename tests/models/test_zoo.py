@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -77,6 +78,7 @@ def test_weights_that_cannot_be_fetched_name_the_remedy(monkeypatch: pytest.Monk
     def offline(*_: object, **__: object) -> None:
         raise ConnectionError("no route to host")
 
+    monkeypatch.setattr("huggingface_hub.utils.get_session", mock.MagicMock())  # which answers
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", offline)
     with pytest.raises(OSError, match=r"no route to host.*--no_pretrained"):
         build_model(ModelSpec("unet", "resnet18", 3, 2), encoder_weights="imagenet")
