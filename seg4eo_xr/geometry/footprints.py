@@ -7,7 +7,7 @@ that touch along a side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,9 @@ class Footprints:
         Row, column, height and width of each patch in pixels of its own scene, ``(patch, 4)``
         float64. By these it is judged whether patches of one scene share ground: on the plane of
         another CRS a patch is turned, and its box overlaps that of its neighbour.
+    turn
+        Columns of a whole turn around the earth, after which the plane begins again; 0 where it
+        does not.
     """
 
     rows: NDArray[np.float64]
@@ -54,6 +57,7 @@ class Footprints:
     groups: NDArray[np.str_]
     fixed: NDArray[np.str_]
     windows: NDArray[np.float64]
+    turn: float = field(default=0.0, kw_only=True)
 
     @classmethod
     def of(
@@ -67,8 +71,9 @@ class Footprints:
         groups: ArrayLike = "",
         fixed: ArrayLike = "",
         windows: Sequence[ArrayLike] | None = None,
+        turn: float = 0.0,
     ) -> Footprints:
-        """Make footprints of numbers that are broadcast against each other.
+        """Make footprints of numbers that are broadcast against each other; `turn` is one for all.
 
         `windows` are rows, columns, heights and widths in pixels of the patches' own scenes; None
         stands for those of the reference grid.
@@ -84,20 +89,24 @@ class Footprints:
         columns = [np.atleast_1d(a) for a in np.broadcast_arrays(*numbers, *others)]
         own = np.broadcast_arrays(*(columns[:4] if windows is None else windows), columns[0])[:4]
         columns.append(np.stack(own, axis=1).astype(np.float64))
-        return cls(*columns)
+        return cls(*columns, turn=turn)
 
     @classmethod
     def joined(cls, parts: Sequence[Footprints]) -> Footprints:
         """Put the patches of several footprints into one, in their order."""
-        columns = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls))
-        return cls(*columns)
+        columns = (np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS)
+        return cls(*columns, turn=parts[0].turn)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, positions: NDArray[np.int64]) -> Footprints:
         """Return the patches at `positions`, in that order."""
-        return Footprints(*(getattr(self, field.name)[positions] for field in fields(self)))
+        columns = {name: getattr(self, name)[positions] for name in _COLUMNS}
+        return replace(self, **columns)
+
+
+_COLUMNS = tuple(one.name for one in fields(Footprints) if one.name != "turn")
 
 
 def near(
@@ -138,12 +147,13 @@ def near(
     judged, measured = np.flatnonzero(asking), np.flatnonzero(others)
     # Pixel centres of patches that share ground are less than a pixel apart along each axis.
     reach = max(1.0, distance or 0.0)
-    tree = shapely.STRtree(_boxes(edges[:, measured], -0.5))
+    there, measured = _around(patches, edges[:, measured]), _repeated(patches, measured)
+    tree = shapely.STRtree(_boxes(there, -0.5))
     for start in range(0, len(judged), _ASKED_AT_ONCE):
         part = judged[start : start + _ASKED_AT_ONCE]
         first, second = tree.query(_boxes(edges[:, part], reach - 0.5))
-        first, second = part[first], measured[second]
-        gaps = _gaps(edges[:, first], edges[:, second])
+        first, found_at, second = part[first], second, measured[second]
+        gaps = _gaps(edges[:, first], there[:, found_at])
         of_one_scene = patches.scenes[first] == patches.scenes[second]
         overlaps = np.where(of_one_scene, _gaps(own[:, first], own[:, second]), gaps) < -_HAIR
         close = np.asarray(overlaps.all(axis=0))
@@ -183,7 +193,7 @@ def nearest(
     if not asking.any() or not others.any():
         return None
     edges = _edges(patches)
-    tree = shapely.STRtree(_boxes(edges[:, others], -0.5))
+    tree = shapely.STRtree(_boxes(_around(patches, edges[:, others]), -0.5))
     _, distances = tree.query_nearest(
         _boxes(edges[:, asking], -0.5), return_distance=True, all_matches=False
     )
@@ -194,6 +204,24 @@ def _edges(patches: Footprints) -> NDArray[np.float64]:
     """Top, left, bottom and right edge of each patch, ``(4, patch)``."""
     top, left = patches.rows, patches.cols
     return np.stack([top, left, top + patches.heights, left + patches.widths])
+
+
+def _turns(patches: Footprints) -> list[float]:
+    """Columns by which patches are to be moved to find their neighbours: 0, and whole turns."""
+    if not patches.turn or np.ptp(patches.cols) < patches.turn / 2:
+        return [0.0]
+    return [0.0, -patches.turn, patches.turn]
+
+
+def _around(patches: Footprints, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of patches, and of the same patches a turn away where that may be nearer."""
+    moves = [np.array([[0.0], [turn], [0.0], [turn]]) for turn in _turns(patches)]
+    return np.concatenate([edges + move for move in moves], axis=1)
+
+
+def _repeated(patches: Footprints, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of the patches whose edges `_around` gives."""
+    return np.tile(positions, len(_turns(patches)))
 
 
 def _gaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seg4eo_xr.geometry.footprints import Footprints
-from seg4eo_xr.scenes.grid import crs_text
+from seg4eo_xr.scenes.grid import crs_text, same_crs
+from seg4eo_xr.scenes.turns import turn_of
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -66,7 +67,7 @@ def on_reference(
     from rasterio.crs import CRS
 
     own, reference = CRS.from_user_input(crs), CRS.from_user_input(reference_crs)
-    if own == reference:
+    if same_crs(own, reference):
         step = ~reference_transform @ transform
         top, bottom = (_snapped(step.f + step.e * edge) for edge in (rows, rows + heights))
         left, right = (_snapped(step.c + step.a * edge) for edge in (cols, cols + widths))
@@ -74,6 +75,9 @@ def on_reference(
     across, down = _outlines(rows, cols, heights, widths)
     x, y = transform.c + transform.a * across, transform.f + transform.e * down
     x, y = _reprojected(x, y, own, reference)
+    turn = turn_of(reference)
+    if turn:  # the outline of a window across 180° stays in one piece
+        x -= turn * np.rint((x - x[:, :1, :1]) / turn)
     top, bottom = _bounds((y - reference_transform.f) / reference_transform.e)
     left, right = _bounds((x - reference_transform.c) / reference_transform.a)
     return top, left, bottom - top, right - left
@@ -104,7 +108,15 @@ def footprints_of(
         rows, cols, heights, widths = (side[own] for side in windows)
         transform, crs = grids[number]
         boxes[:, own] = on_reference(rows, cols, heights, widths, transform, crs, *grids[0])
-    return Footprints.of(*boxes, scenes=scenes, fixed=splits, windows=windows)
+    turn = columns_of_a_turn(*grids[0])
+    return Footprints.of(*boxes, scenes=scenes, fixed=splits, windows=windows, turn=turn)
+
+
+def columns_of_a_turn(transform: Affine, crs: Any) -> float:
+    """Pixels of a whole turn around the earth on a grid; 0 where its CRS does not come round."""
+    from rasterio.crs import CRS
+
+    return turn_of(CRS.from_user_input(crs)) / transform.a
 
 
 def _snapped(edges: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from seg4eo_xr.patches.agreement import (
 )
 from seg4eo_xr.patches.class_agreement import in_one_table
 from seg4eo_xr.patches.encoding import encode_patches
-from seg4eo_xr.patches.footprints import on_reference
+from seg4eo_xr.patches.footprints import columns_of_a_turn, on_reference
 from seg4eo_xr.patches.journal import write_record
 from seg4eo_xr.patches.sources import UNNAMED
 from seg4eo_xr.patches.summary import ShardSummary, SummaryRules, merge_summaries, summarize
@@ -322,6 +322,7 @@ def _dealt(
         transform, crs = grid_transform(sources[0].scene, "the scene"), sources[0].scene.rio.crs
         count = 0
     parts = [] if known is None else [known]
+    around = columns_of_a_turn(transform, crs)
     for number, source in enumerate(sources, start=count):
         windows = source.windows.within((source.scene.sizes["y"], source.scene.sizes["x"]))
         own = windows.rows, windows.cols, windows.heights, windows.widths
@@ -332,7 +333,9 @@ def _dealt(
             transform,
             crs,
         )
-        parts.append(Footprints.of(*boxes, scenes=number, groups=windows.groups, windows=own))
+        parts.append(
+            Footprints.of(*boxes, scenes=number, groups=windows.groups, windows=own, turn=around)
+        )
     names = np.asarray(rule.assign(Footprints.joined(parts)))
     return names[len(known) :] if known is not None else names
 

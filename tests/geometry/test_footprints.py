@@ -58,3 +58,17 @@ def test_taking_keeps_all_columns():
     last = patches.take(np.array([1]))
     assert (last.rows, last.cols, last.heights, last.widths) == (9, 1, 8, 7)
     assert (last.scenes, last.groups, last.fixed) == (1, "b", "test")
+
+
+def test_patches_on_both_sides_of_where_the_plane_begins_again_are_near():
+    apart = {"scenes": [0, 1, 2]}
+    ends = Footprints.of(0, [0, 352, 100], 8, 8, turn=360, **apart)
+    first = np.array([True, False, False])
+    assert near(ends, ~first, first, distance=1).tolist() == [False, True, False]
+    assert nearest(ends, first, ~first) == 1
+    plain = Footprints.of(0, [0, 352, 100], 8, 8, **apart)
+    assert not near(plain, ~first, first, distance=1).any()
+    shared = Footprints.of(0, [0, 356, 100], 8, 8, turn=360, **apart)
+    assert near(shared, ~first, first).tolist() == [False, True, False]
+    halves = [shared.take(np.arange(2)), shared.take(np.array([2]))]
+    assert Footprints.joined(halves).turn == 360

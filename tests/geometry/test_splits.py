@@ -126,9 +126,9 @@ def test_a_scene_added_later_shares_the_blocks_of_those_before():
     rule = SpatialSplit(block=32)
     before = rule.assign(grid_of(20, 8, 8))
     both = grid_of(20, 8, 8)
-    columns = {name: np.concatenate([column] * 2) for name, column in vars(both).items()}
-    columns["fixed"] = np.concatenate([before, np.full(400, "")])
-    assert (rule.assign(Footprints(**columns)) == np.concatenate([before, before])).all()
+    fixed = np.concatenate([before, np.full(400, "")])
+    twice = replace(Footprints.joined([both, both]), fixed=fixed)
+    assert (rule.assign(twice) == np.concatenate([before, before])).all()
 
 
 def test_scenes_stay_whole_and_leave_out_what_another_split_shows():

@@ -113,3 +113,27 @@ class TestPixelSizes:
         contract = plain_contract(["red"], seg.ClassTable.from_codes([0, 1]))
         older = {k: v for k, v in contract.to_dict().items() if k != "pixel_range"}
         assert Contract.from_dict(older) == contract
+
+
+@pytest.mark.filterwarnings("ignore:.*byte for byte")
+def test_patches_on_both_sides_of_180_degrees_leak(tmp_path):
+    place_of = {"crs": "EPSG:4326", "pixel": 0.001, "y": 0.0}
+    pairs = [
+        pair(tmp_path, "east", x=179.984, **place_of),  # to 180.016
+        pair(tmp_path, "west", x=-180.0, **place_of),
+        pair(tmp_path, "far", x=10.0, **place_of),
+    ]
+    with pytest.warns(seg.LeakageWarning, match="share ground with training patches"):
+        extract_batch(pairs, tmp_path / "p.zarr", **OPTIONS | {"split": RandomSplit(0.5, 0, 0.5)})
+    split = seg.SpatialSplit(block=16, buffer=1, train_ratio=0.5, val_ratio=0, test_ratio=0.5)
+    with pytest.warns(seg.LeakageWarning, match="byte for byte") as caught:  # all are alike
+        result = extract_batch(pairs, tmp_path / "q.zarr", **OPTIONS | {"split": split})
+    assert not [one for one in caught if "share ground" in str(one.message)]
+    store = result.store
+    x = store.coordinate("patch_x") % 360
+    for name, other in (("train", "test"), ("test", "train")):
+        one, two = x[store.indices(name)], x[store.indices(other)]
+        apart = np.abs(one[:, None] - two)
+        rows = store.coordinate("row")
+        same_row = rows[store.indices(name)][:, None] == rows[store.indices(other)]
+        assert (apart[same_row] > 0.0155).all()

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seg4eo_xr.geometry.footprints import Footprints, near
-from seg4eo_xr.patches.footprints import footprints_of, on_reference
+from seg4eo_xr.patches.footprints import columns_of_a_turn, footprints_of, on_reference
 
 UTM = "EPSG:32633"
 TRANSFORM = Affine(10, 0, 500_000, 0, -10, 5_400_000)
@@ -98,3 +98,14 @@ def test_windows_that_the_reference_crs_cannot_hold_are_refused():
         ValueError, match=r"a scene in EPSG:4326 \(WGS 84\) has windows that cannot be expressed"
     ):
         on_reference(*table, beyond, "EPSG:4326", TRANSFORM, seen_from_above)
+
+
+def test_a_window_across_180_degrees_stays_in_one_piece():
+    grid = Affine(1e-2, 0, 179, 0, -1e-2, 10)
+    across = Affine(1000, 0, 8e5, 0, -1000, 1e6)
+    window = [np.array([number]) for number in (0, 0, 64, 64)]
+    _, left, _, width = on_reference(*window, across, "EPSG:32660", grid, "EPSG:4326")
+    assert width[0] < 70
+    assert 70 < left[0] < 75
+    assert columns_of_a_turn(grid, "EPSG:4326") == pytest.approx(36_000)
+    assert columns_of_a_turn(across, "EPSG:32660") == 0
