@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from rasterio.enums import MaskFlags
+
+from seg4eo_xr.notices import warn
 from seg4eo_xr.options import OptionSet, changed, require_choice, suggestion
 from seg4eo_xr.scenes.bands import with_band_attrs, with_nodata
 from seg4eo_xr.scenes.cubes import cube_of_dataset, stack_times
 from seg4eo_xr.scenes.harmonize import harmonize, stored_shift
+from seg4eo_xr.scenes.missing import SceneWarning, alpha_band
 from seg4eo_xr.scenes.rasters import is_remote, remote_remedy
 from seg4eo_xr.scenes.resampling import Grid, Resampling
 from seg4eo_xr.scenes.stac_items import (
@@ -114,8 +118,8 @@ def open_stac(
     ImportError
         If odc-stac is not installed.
     FileNotFoundError, OSError
-        If a local STAC document does not exist, or a file whose item does not tell its dtype cannot
-        be opened. Other files show when they are read.
+        If a local STAC document does not exist, or a file whose item does not give dtype and nodata
+        cannot be opened. Other files show when they are read.
     ValueError
         If there is no item, a band is missing, or bands or items differ in dtype, nodata or
         scaling.
@@ -123,12 +127,13 @@ def open_stac(
     load = _loader()
     chosen = changed(options, StacOptions, changes)
     found = read_items(items)
-    settings = _settings(found, chosen, like, geometry, patch_url)
+    told = _told(found, chosen.bands, patch_url)
+    settings = _settings(told, chosen, like, geometry, patch_url)
     whole = _loaded(load, found, settings)
     bands = [str(name) for name in whole.data_vars]
     kinds: dict[tuple[Scaling, int | None], list[pystac.Item]] = {}
     for item in found:
-        kinds.setdefault(_kind(item, bands, settings["stac_cfg"]), []).append(item)
+        kinds.setdefault(_kind(item, bands, told, settings["stac_cfg"]), []).append(item)
     if len(kinds) == 1:
         return _formed(whole, *next(iter(kinds)), chosen)
     fixed = {
@@ -157,7 +162,7 @@ def _loader() -> Any:
 
 
 def _settings(
-    items: Sequence[pystac.Item],
+    told: dict[str, dict[str, Any]],
     options: StacOptions,
     like: xr.DataArray | None,
     geometry: Any,
@@ -173,7 +178,10 @@ def _settings(
         "patch_url": patch_url,
         "geobox": None if like is None else _geobox(like),
     }
-    described = _undescribed(items, options.bands, patch_url)
+    described = {
+        name: {key: one[key] for key in ("data_type", "nodata") if one.get(key) is not None}
+        for name, one in told.items()
+    }
     return {
         **{key: value for key, value in wanted.items() if value is not None},
         "groupby": options.groupby,
@@ -191,36 +199,53 @@ def _geobox(like: xr.DataArray) -> Any:
     return GeoBox((grid.height, grid.width), grid.transform, grid.crs)
 
 
-def _undescribed(
+def _told(
     items: Sequence[pystac.Item],
     bands: Sequence[str] | None,
     patch_url: Callable[[str], str] | None,
 ) -> dict[str, dict[str, Any]]:
-    """Dtype and nodata of assets that do not tell theirs, from the header of one file each."""
-    import rasterio
-
-    described: dict[str, dict[str, Any]] = {}
+    """What assets say of their stored numbers; what they leave out, from one file's header each."""
+    told: dict[str, dict[str, Any]] = {}
     for item in items:
         for name, asset in item.assets.items():
             written = asset.to_dict()
             wanted = bands is None or not asset_names(name, written).isdisjoint(bands)
-            if name in described or not wanted or not is_raster(written):
+            if name in told or not wanted or not is_raster(written):
                 continue
-            told = stored_numbers(written)
-            if "data_type" not in told:
+            told[name] = stored_numbers(written)
+            if not {"data_type", "nodata"} <= told[name].keys():
                 href = asset.get_absolute_href() or asset.href
-                try:
-                    with rasterio.open(patch_url(href) if patch_url else href) as file:
-                        told = {"data_type": file.dtypes[0], "nodata": file.nodata} | told
-                except rasterio.errors.RasterioIOError as error:
-                    raise OSError(
-                        f"cannot open asset {name!r} of STAC item {item.id!r}: {error}"
-                        + (f"; {remote_remedy(href)}" if is_remote(href) else "")
-                    ) from error
-            described[name] = {
-                key: told[key] for key in ("data_type", "nodata") if told.get(key) is not None
+                what = f"asset {name!r} of STAC item {item.id!r}"
+                in_file = _in_file(patch_url(href) if patch_url else href, what)
+                if {"scale", "offset"} & told[name].keys():  # one scaling, from one place
+                    in_file = {key: in_file[key] for key in ("data_type", "nodata")}
+                told[name] = in_file | told[name]
+    return told
+
+
+def _in_file(href: str, what: str) -> dict[str, Any]:
+    """What the header of a file says of the stored numbers of its first band."""
+    import rasterio
+
+    try:
+        with rasterio.open(href) as file:
+            if alpha_band(file) is None and file.mask_flag_enums[0] == [MaskFlags.per_dataset]:
+                warn(
+                    f"{what} has a mask of missing pixels, which is not read: they count as data; "
+                    "open the files with open_scene, or hide their pixels with mask_scene",
+                    SceneWarning,
+                    stacklevel=3,
+                )
+            return {
+                "data_type": file.dtypes[0],
+                "nodata": file.nodata,
+                "scale": file.scales[0],
+                "offset": file.offsets[0],
             }
-    return described
+    except rasterio.errors.RasterioIOError as error:
+        raise OSError(
+            f"cannot open {what}: {error}" + (f"; {remote_remedy(href)}" if is_remote(href) else "")
+        ) from error
 
 
 def _loaded(load: Any, items: Sequence[pystac.Item], settings: dict[str, Any]) -> xr.Dataset:
@@ -257,12 +282,14 @@ def _why_not(items: Sequence[pystac.Item], settings: dict[str, Any], error: Exce
     )
 
 
-def _kind(item: pystac.Item, bands: Sequence[str], cfg: Any) -> tuple[Scaling, int | None]:
+def _kind(
+    item: pystac.Item, bands: Sequence[str], told: dict[str, dict[str, Any]], cfg: Any
+) -> tuple[Scaling, int | None]:
     """Scaling of an item's bands, and by how much its numbers are raised; None if not known."""
     from odc.stac import parse_item
 
     collection = parse_item(item, cfg).collection
-    told = []
+    found = []
     for band in bands:
         try:
             asset, number = collection.band_key(band)
@@ -270,9 +297,11 @@ def _kind(item: pystac.Item, bands: Sequence[str], cfg: Any) -> tuple[Scaling, i
             raise ValueError(
                 f"STAC item {item.id!r} has no band {band!r}; its assets are {sorted(item.assets)}"
             ) from error
-        told.append(stored_numbers(item.assets[asset].to_dict(), number))
-    scales = tuple(float(numbers.get("scale", 1)) for numbers in told)
-    offsets = tuple(float(numbers.get("offset", 0)) for numbers in told)
+        stated = stored_numbers(item.assets[asset].to_dict(), number)
+        scaled = stated if {"scale", "offset"} & stated.keys() else told.get(asset, {})
+        found.append(scaled)
+    scales = tuple(float(numbers.get("scale", 1)) for numbers in found)
+    offsets = tuple(float(numbers.get("offset", 0)) for numbers in found)
     if not _is_sentinel2(item):
         return (scales, offsets), None
     shift = stored_shift({"s2:product_uri": item.id, **item.properties})

@@ -7,12 +7,14 @@ import sys
 import dask
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 
 from seg4eo_xr.scenes.cubes import scenes_of
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.harmonize import harmonize
 from seg4eo_xr.scenes.masks import mask_scene
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.open import band_scaling, open_scene
 from seg4eo_xr.scenes.stac import open_stac
 from seg4eo_xr.scenes.stac_items import read_items
@@ -189,6 +191,29 @@ def test_files_tell_what_items_of_no_collection_do_not(tmp_path, form):
         assert (cube.dtype, cube.rio.nodata) == (np.uint16, 0)
         for scene in cube:
             assert np.array_equal(scene[0], _values([0, 0]))
+
+
+def test_files_tell_what_items_with_a_dtype_leave_out(tmp_path):
+    item = _item(tmp_path, "a", "2021-06-03T10:10:00Z")
+    with rasterio.open(item["assets"]["B04"]["href"], "r+") as file:
+        file.scales, file.offsets = (0.5,), (-3.0,)
+    item["assets"]["B04"]["raster:bands"] = [{"data_type": "uint16"}]
+    cube = open_stac([item], bands=("B04",))
+    assert (cube.dtype, cube.rio.nodata) == (np.uint16, 0)
+    assert band_scaling(cube) == ((0.5,), (-3.0,))
+    # what the item states goes first, scale and offset together
+    item["assets"]["B04"]["raster:bands"] = [{"data_type": "uint16", "scale": 2.0}]
+    assert band_scaling(open_stac([item], bands=("B04",))) == ((2.0,), (0.0,))
+
+
+def test_a_mask_of_a_file_that_is_not_read_is_named(tmp_path):
+    item = _item(tmp_path, "a", "2021-06-03T10:10:00Z", described=False)
+    path = item["assets"]["B04"]["href"]
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.nodata = None
+        file.write_mask(np.zeros(file.shape, np.uint8))
+    with pytest.warns(SceneWarning, match="asset 'B04' of STAC item 'a' has a mask"):
+        open_stac([item], bands=("B04",))
 
 
 @pytest.mark.parametrize("described", [True, False])
