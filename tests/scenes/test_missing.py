@@ -11,8 +11,9 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 
 import seg4eo_xr as seg
+from seg4eo_xr.cli import main
 from seg4eo_xr.scenes.missing import mark_missing
-from seg4eo_xr.testing import raising_scheduler
+from seg4eo_xr.testing import raising_scheduler, untrained_checkpoint
 
 GRID = {"crs": "EPSG:32633", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
 SIDE = 64
@@ -306,3 +307,32 @@ class TestScenesTogether:
             )  # fmt: skip
         assert len(store) == 8
         assert (store.arrays()[0][:] == 0).sum() == HIDDEN.sum()
+
+
+@pytest.mark.filterwarnings("ignore::seg4eo_xr.SceneWarning")
+class TestChains:
+    def test_what_alpha_hides_is_neither_trained_on_nor_mapped(self, tmp_path):
+        scene = seg.open_scene(write_rgba(tmp_path / "drone.tif"))
+        codes = np.where(HIDDEN, 1, NUMBERS[0] // 100).astype(np.uint8)
+        table = seg.ClassTable.from_codes([0, 1])
+        path = write(tmp_path / "l.tif", codes[None])
+        labels = seg.open_labels(path, like=scene, classes=table)
+        store = seg.extract_patches(
+            scene, labels, tmp_path / "s.zarr",
+            patch_size=32, split=seg.RandomSplit(1, 0, 0), progress=False,
+        )  # fmt: skip
+        assert store.class_counts("train") == {
+            code: int((codes[~HIDDEN] == code).sum()) for code in (0, 1)
+        }
+        model = untrained_checkpoint(scene, labels, patch_size=32)
+        classes = seg.predict(scene, model, overlap=8)["classes"]
+        np.testing.assert_array_equal(classes == classes.rio.nodata, HIDDEN)
+
+    @pytest.mark.parametrize(("option", "bands"), [([], 3), (["--keep_alpha"], 4)])
+    def test_the_shell_keeps_alpha_on_request(self, tmp_path, option, bands):
+        image = write_rgba(tmp_path / "aerial.tif")
+        labels = write(tmp_path / "l.tif", (NUMBERS[:1] // 100).astype(np.uint8))
+        command = ["extract", "single", "--image", image, "--label", labels, "--patch_size", 32]
+        command += ["--output", tmp_path / "s.zarr", *option]
+        assert main(list(map(str, command))) == 0
+        assert len(seg.open_store(tmp_path / "s.zarr").contract.bands) == bands
