@@ -95,7 +95,7 @@ def read_points(
         stated = stated_geometry(path, layer=options.layer)
         if stated is not None and stated not in _POINTS:
             return None, what
-        features = read_vector(path, layer=options.layer)
+        features = read_vector(path, layer=options.layer, encoding=options.encoding)
     if not hasattr(features, "geom_type"):
         return None, what
     kinds = set(features.geom_type.dropna())

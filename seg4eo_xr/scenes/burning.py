@@ -58,10 +58,14 @@ def burn(
     LabelWarning
         If polygons on the scene are invalid; they are repaired.
     """
-    drawn = drawable(features, what)
+    # a scene without any feature is background alone, where that is a class
+    none = features.empty and options.background is not None
+    drawn = features if none else drawable(features, what)
     coding = code_features(drawn, what, options, classes)
     nudge = _NUDGE if options.all_touched else (0.0, 0.0)
-    pixels, on_scene = pixels_on_scene(drawn, like, what, nudge)
+    pixels, on_scene = np.empty(0, object), np.empty(0, bool)
+    if not none:
+        pixels, on_scene = pixels_on_scene(drawn, like, what, nudge)
     order = _drawing_order(drawn, what, options)
     order = order[on_scene[order]]
     dtype = _dtype_for([*coding.codes.tolist(), *coding.classes.codes, coding.ignore], what)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.classes import ClassTable, class_name
-from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.label_options import LabelOptions, LabelWarning
 from seg4eo_xr.scenes.matching import BACKGROUND, NAMED_BY_FILE, NUMBERED
 from seg4eo_xr.scenes.unlabelled import free_code
 from seg4eo_xr.scenes.vectors import read_vector
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
+_NO_VALUE = ("nan", "<na>", "null")  # texts that tables leave where a value is missing
+_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _ONE_CLASS = 1  # code of all features where no column names their classes
 
 # Stands for the code of features without a label until that of all classes is known.
@@ -83,6 +87,7 @@ def code_features(
     """
     numbered = False
     if options.column is None:
+        _require_areas(features, what, options)
         outside = 0 if options.background is None else options.background
         codes = np.full(len(features), _ONE_CLASS, np.int64)
         code_of = {_name_of_all(features, what, options): _ONE_CLASS}
@@ -136,12 +141,44 @@ def _name_of_all(features: gpd.GeoDataFrame, what: str, options: LabelOptions) -
     return name if name and name.casefold() != BACKGROUND else "labelled"
 
 
+def _require_areas(features: gpd.GeoDataFrame, what: str, options: LabelOptions) -> None:
+    """Raise where features without a column are points, and nobody says what lies between them."""
+    kinds = set(features.geom_type.dropna())
+    if kinds and kinds <= {"Point", "MultiPoint"} and options.background is None:
+        raise ValueError(
+            f"{what} are points: name the column that holds their class with column= (--column), "
+            "or say with background=0 (--background 0) that all other pixels are of one class"
+        )
+
+
 def column_of(features: gpd.GeoDataFrame, column: str, what: str) -> Any:
     """Take a column of features as a pandas Series; an error lists the columns there are."""
-    if column not in features.columns:
-        known = [str(name) for name in features.columns if name != features.geometry.name]
+    known = [str(name) for name in features.columns if name != features.geometry.name]
+    if column not in known:
         raise ValueError(f"{what} have no column {column!r}; the columns are {known}")
+    if known.count(column) > 1:
+        raise ValueError(
+            f"{what} have {known.count(column)} columns {column!r}; rename or drop all but one"
+        )
     return features[column]
+
+
+def _present(column: Any, what: str) -> Any:
+    """Values of a column that name a class: neither missing nor a text that says so."""
+    present = column.dropna()
+    texts = present.astype(str).str.strip()
+    if isinstance(present.dtype, np.dtype) and present.dtype.kind in "iufb":
+        return present
+    none = texts.str.casefold().isin(_NO_VALUE)
+    if none.any():
+        warn(
+            f"the column {column.name!r} of {what} holds the text {texts[none].iloc[0]!r} in "
+            f"{int(none.sum())} features, which are taken as unlabelled; give them another name if "
+            "it is a class",
+            LabelWarning,
+            stacklevel=5,
+        )
+    return present[~none & (texts != "")]
 
 
 def _codes_of_column(
@@ -151,19 +188,20 @@ def _codes_of_column(
 
     Missing values are ignored.
     """
-    missing = column.isna().to_numpy()
-    present = column[~missing]
+    present = _present(column.reset_index(drop=True), what)
+    missing = np.ones(len(column), bool)
+    missing[present.index] = False
     codes = np.full(len(column), _UNLABELLED, np.int64)
     numbers = whole_numbers(present, what)
     if numbers is not None:
         codes[~missing] = numbers
         return codes, {f"class {int(code)}": int(code) for code in np.unique(numbers)}, False
     texts = [class_name(str(text)) for text in present]
+    dropped = [name for name in options.unlabelled if isinstance(name, str)]
+    texts = _in_one_spelling(texts, [*dropped, *(() if classes is None else classes.names)], what)
     table = _table_of_names(texts, _reserved(options)) if classes is None else classes
     # what means "no label" need not be in the table
-    code_of = dict.fromkeys(
-        (name for name in options.unlabelled if isinstance(name, str)), _UNLABELLED
-    )
+    code_of = dict.fromkeys(dropped, _UNLABELLED)
     code_of |= table.code_of
     unknown = sorted(set(texts) - set(code_of))
     if unknown:
@@ -184,16 +222,46 @@ def whole_numbers(values: Any, what: str) -> np.ndarray | None:
     ValueError
         If the numbers are fractions.
     """
+    texts = [value.strip() for value in values if isinstance(value, str)]
+    whole = [text for text in texts if _WHOLE.fullmatch(text)]
+    if len(whole) < len(texts):
+        if whole:
+            strange = next(text for text in texts if not _WHOLE.fullmatch(text))
+            warn(
+                f"the column {values.name!r} of {what} holds texts of digits, as {whole[0]!r}, and "
+                f"others, as {strange!r}: all are names, which a class table (classes=, --classes) "
+                "gives their codes",
+                LabelWarning,
+                stacklevel=6,
+            )
+        return None
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError):
         return None
-    if (numbers % 1 != 0).any():
+    fractions = numbers[~np.isfinite(numbers) | (numbers != np.floor(numbers))]
+    if fractions.size:
         raise ValueError(
-            f"the column {values.name!r} of {what} holds fractions, but class codes are whole "
-            "numbers or names"
+            f"the column {values.name!r} of {what} holds fractions, as {fractions[0]:g}, but "
+            "class codes are whole numbers or names"
         )
     return numbers.astype(np.int64)
+
+
+def _in_one_spelling(texts: list[str], known: Sequence[str], what: str) -> list[str]:
+    """Names as a table has them, in capitals or not; without one as the first of its spellings."""
+    spelt = {name.casefold(): name for name in sorted(set(texts), reverse=True)}
+    other = sorted({text for text in texts if spelt[text.casefold()] != text})
+    if other and not known:
+        pairs = ", ".join(f"{text!r} as {spelt[text.casefold()]!r}" for text in other)
+        warn(
+            f"{what} have names of classes that differ in capitals alone: {pairs}. They are one "
+            "class each; a class table (classes=, --classes) tells them apart by code",
+            LabelWarning,
+            stacklevel=6,
+        )
+    spelt |= {name.casefold(): name for name in known}
+    return [text if text in known else spelt[text.casefold()] for text in texts]
 
 
 def _reserved(options: LabelOptions) -> set[int]:
@@ -271,12 +339,12 @@ def classes_of_column(
     assert options.column is not None
     if isinstance(source, str) or hasattr(source, "__fspath__"):
         what = f"labels {str(source)!r}"
-        source = read_vector(source, layer=options.layer)
-    present = column_of(source, options.column, what).dropna()
+        source = read_vector(source, layer=options.layer, encoding=options.encoding)
+    present = _present(column_of(source, options.column, what), what)
     numbers = whole_numbers(present, what)
     if numbers is not None:
         return set(numbers.tolist()), set()
-    return set(), {class_name(str(text)) for text in present}
+    return set(), set(_in_one_spelling([class_name(str(text)) for text in present], [], what))
 
 
 def table_of_column(

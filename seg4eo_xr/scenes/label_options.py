@@ -41,6 +41,8 @@ class LabelOptions(OptionSet):
     pixels have this value, else 255, or where 255 is a class a code that no class has."""
     layer: str | None = None
     """Layer of the vector file; the first if not given."""
+    encoding: str | None = None
+    """Encoding of the texts of a shapefile, such as cp1252; the one that it states if not given."""
     unlabelled: tuple[int | str, ...] = ()
     """Further codes, or names of classes, that mean "no label", such as 0 in sparse masks."""
     all_touched: bool = False

@@ -132,7 +132,7 @@ def open_labels(
     if isinstance(classes, (str, Path)):
         classes = read_classes(classes)
     as_vector = options.column is not None or options.layer is not None
-    opened = _open(source, what, layer=options.layer, as_vector=as_vector)
+    opened = _open(source, what, options, as_vector=as_vector)
     if isinstance(opened, xr.DataArray):
         if isinstance(source, (str, Path)) and not is_zarr(source):
             named = named_classes(source)
@@ -155,8 +155,8 @@ def open_labels(
 def _open(
     source: str | Path | xr.DataArray | gpd.GeoDataFrame,
     what: str,
+    options: LabelOptions,
     *,
-    layer: str | None,
     as_vector: bool,
 ) -> xr.DataArray | gpd.GeoDataFrame:
     if isinstance(source, (str, Path)):
@@ -167,7 +167,7 @@ def _open(
                 f"{str(source)!r} is a raster: leave them away"
             )
         if as_vector or named_so:
-            return read_vector(source, layer=layer)
+            return read_vector(source, layer=options.layer, encoding=options.encoding)
         return open_scene(source) if is_zarr(source) else read_raster(source, what="label raster")
     if isinstance(source, xr.DataArray) or hasattr(source, "geometry"):
         return source

@@ -44,7 +44,9 @@ def stated_geometry(source: str | Path, *, layer: str | None = None) -> str | No
     return None if kind in ("None", "Unknown", "GeometryCollection") else kind
 
 
-def read_vector(source: str | Path, *, layer: str | None = None) -> gpd.GeoDataFrame:
+def read_vector(
+    source: str | Path, *, layer: str | None = None, encoding: str | None = None
+) -> gpd.GeoDataFrame:
     """Read any vector file that GDAL knows, or GeoParquet.
 
     Parameters
@@ -53,6 +55,8 @@ def read_vector(source: str | Path, *, layer: str | None = None) -> gpd.GeoDataF
         Path of the file.
     layer
         Layer of it; the first if not given.
+    encoding
+        Encoding of its texts, of a shapefile; the one that it states if not given.
 
     Raises
     ------
@@ -67,11 +71,16 @@ def read_vector(source: str | Path, *, layer: str | None = None) -> gpd.GeoDataF
         if Path(source).suffix.lower() in (".parquet", ".geoparquet"):
             features = gpd.read_parquet(source)
         else:
-            features = gpd.read_file(source, layer=layer)
+            features = gpd.read_file(source, layer=layer, encoding=encoding)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise OSError(
             f"cannot read {str(source)!r} as vector data: {error}; expected a GeoPackage, GeoJSON, "
             "shapefile or GeoParquet file (layer= (--layer) picks one of several layers)"
+        ) from error
+    except (UnicodeDecodeError, LookupError) as error:
+        raise OSError(
+            f"cannot read the texts of {str(source)!r}: {error}; name the encoding of the file "
+            "with encoding= (--encoding), such as cp1252 or utf-8"
         ) from error
     except (ValueError, OSError) as error:
         raise OSError(f"cannot read {str(source)!r} as vector data: {error}") from error

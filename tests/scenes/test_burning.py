@@ -142,4 +142,4 @@ def test_features_too_wide_for_the_crs_cover_what_they_cover():
 def test_a_feature_that_only_touches_the_scene_is_beside_it():
     with pytest.raises(ValueError, match="do not overlap the scene"):
         _burn([_square(0, -10, 10)])
-    assert _burn([shapely.Point(LEFT, TOP)])[0, 0] == 1
+    assert _burn([shapely.Point(LEFT, TOP)], background=0)[0, 0] == 1

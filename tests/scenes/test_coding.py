@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.coding import code_features, common_classes
-from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.label_options import LabelOptions, LabelWarning
+from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.matching import is_numbered
+from seg4eo_xr.scenes.vectors import read_vector
+from seg4eo_xr.testing import synthetic_sentinel2
 
 CROPS = ("maize", "oats", "rye", "wheat")
 
@@ -117,3 +120,97 @@ def test_common_classes_need_one_kind_of_column(tmp_path):
         common_classes([_features([np.nan])], "crop")
     with pytest.raises(FileNotFoundError, match=r"none\.gpkg"):
         common_classes([tmp_path / "none.gpkg"], "crop")
+
+
+def test_empty_texts_are_unlabelled_and_texts_for_nothing_are_told():
+    coding = _code(["rye", "", "  ", None, "oats"])
+    assert coding.classes.names == ("oats", "rye")
+    assert coding.codes.tolist() == [2, 255, 255, 255, 1]
+    assert common_classes([_features(["rye", ""])], "crop").names == ("rye",)
+    with pytest.warns(LabelWarning, match="text 'nan' in 2 features"):
+        assert _code(["3", "nan", "4", "NaN"]).codes.tolist() == [3, 255, 4, 255]
+    with pytest.warns(LabelWarning, match="text '<NA>' in 1 features"):
+        assert _code(["rye", "<NA>"]).classes.names == ("rye",)
+
+
+def test_codes_with_points_are_names():
+    coding = _code(["1.1", "2.1", "1.1"])
+    assert coding.classes.names == ("1.1", "2.1")
+    assert coding.codes.tolist() == [1, 2, 1]
+    assert _code(["1.0", "7.", 3]).codes.tolist() == [1, 7, 3]
+    with pytest.warns(LabelWarning, match=r"digits, as '2', and others, as '1\.1'"):
+        assert _code(["2", "1.1"]).classes.names == ("1.1", "2")
+    for values in ([1, 2.5], [1.0, np.inf]):
+        with pytest.raises(ValueError, match=r"holds fractions, as (2\.5|inf)"):
+            _code(values)
+
+
+def test_names_that_differ_in_capitals_are_one_class():
+    with pytest.warns(LabelWarning, match="'rye' as 'Rye'"):
+        coding = _code(["rye", "oats", "Rye"])
+    assert coding.classes.names == ("Rye", "oats")
+    assert coding.codes.tolist() == [1, 2, 1]
+    table = ClassTable.from_codes([3, 5], ["RYE", "oats"])
+    assert _code(["rye", "Oats", "Rye"], table).codes.tolist() == [3, 5, 3]
+    both = ClassTable.from_codes([3, 5], ["rye", "Rye"])
+    assert _code(["rye", "Rye"], both).codes.tolist() == [3, 5]
+    assert _code(["rye", "Oats"], unlabelled=("RYE",)).codes.tolist() == [255, 1]
+
+
+def test_semicolons_in_names_become_commas():
+    coding = _code(["rye; oats", "wheat"])
+    assert ClassTable.from_attrs(coding.to_attrs()).names == ("rye, oats", "wheat")
+    table = ClassTable.from_codes([4, 6], ["rye, oats", "wheat"])
+    assert _code(["rye; oats", "wheat"], table).codes.tolist() == [4, 6]
+
+
+def test_numbers_of_names_keep_away_from_the_background():
+    coding = _code(["rye", "oats"], background=1)
+    assert coding.classes.code_of == {"background": 1, "oats": 2, "rye": 3}
+    with pytest.raises(ValueError, match=r"background.* is 1, which is the code of all features"):
+        code_features(_features(["rye"]), "the labels", LabelOptions(background=1), None)
+
+
+def test_columns_that_cannot_hold_classes_are_named():
+    twice = _features(["rye", "oats"])
+    twice["kind"] = ["a", "b"]
+    twice.columns = ["crop", "geometry", "crop"]
+    with pytest.raises(ValueError, match="2 columns 'crop'; rename or drop"):
+        code_features(twice, "the labels", LabelOptions(column="crop"), None)
+    with pytest.raises(ValueError, match=r"no column 'geometry'; the columns are \['crop'\]"):
+        code_features(_features(["rye"]), "the labels", LabelOptions(column="geometry"), None)
+
+
+def test_points_need_a_column_or_a_background():
+    points = _features(["rye", "oats"])
+    with pytest.raises(ValueError, match=r"are points.*\(--column\)"):
+        code_features(points, "the labels", LabelOptions(), None)
+    coding = code_features(points, "the labels", LabelOptions(background=0), None)
+    assert coding.codes.tolist() == [1, 1]
+
+
+def test_a_scene_without_features_is_background_where_that_is_a_class():
+    scene, _ = synthetic_sentinel2((64, 64))
+    nothing = _features(["rye"]).iloc[:0]
+    labels = open_labels(nothing, like=scene, column="crop", background=0)
+    assert np.unique(labels).tolist() == [0]
+    assert ClassTable.from_attrs(labels.attrs).names == ("background",)
+    for options in ({}, {"column": "crop"}):
+        with pytest.raises(ValueError, match="no geometry in their 0 rows"):
+            open_labels(nothing, like=scene, **options)
+
+
+def test_the_encoding_of_a_shapefile_can_be_named(tmp_path):
+    path = tmp_path / "crops.shp"
+    _features(["Öl", "Rüben"]).to_file(path, encoding="cp1252")
+    path.with_suffix(".cpg").write_text("UTF-8")
+    assert read_vector(path, encoding="cp1252")["crop"].tolist() == ["Öl", "Rüben"]
+    scene, _ = synthetic_sentinel2((64, 64))
+    west, south, east, north = scene.rio.bounds()
+    whole = _features(["Öl"]).set_geometry([shapely.box(west, south, east, north)])
+    whole.set_crs(scene.rio.crs, allow_override=True).to_file(path, encoding="cp1252")
+    path.with_suffix(".cpg").write_text("UTF-8")
+    labels = open_labels(path, like=scene, column="crop", encoding="cp1252")
+    assert ClassTable.from_attrs(labels.attrs).names == ("Öl",)
+    with pytest.raises(OSError, match=r"cannot read the texts.*\(--encoding\)"):
+        open_labels(path, like=scene, column="crop")
