@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.contract import Contract
 
 _LOGGER = logging.getLogger(__name__)
+_ONE_SCALING = (
+    "bring Sentinel-2 to one convention with --harmonize auto (harmonize='auto'), or set the "
+    "attributes scales and offsets"
+)
 
 
 def as_class_table(classes: ClassTable | str | Path | None) -> ClassTable | None:
@@ -49,7 +53,7 @@ def require_alike(first: PatchSource, other: PatchSource) -> None:
             "take the bands that all have, with bands= (--bands), or leave the scene out",
         ),
         ("dtype", lambda scene: str(scene.dtype), "convert one with scene.astype(...)"),
-        ("scaling", band_scaling, "see seg4eo_xr.harmonize, or set the attributes scales, offsets"),
+        ("scaling", band_scaling, _ONE_SCALING),
     )
     for what, fact, remedy in facts:
         found = fact(first.scene), fact(other.scene)

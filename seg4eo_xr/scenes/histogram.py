@@ -19,7 +19,7 @@ _FLOAT_BINS = 65536
 # Bits of a float32 that the bins of real numbers leave out.
 _COARSEST = 16
 # More bins of 16 bits than this are no narrow range, and need no finer ones.
-_NARROW = 256
+_NARROW = 128
 _FINE_BINS = 16384
 
 
