@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import dask
 
 from seg4eo_xr.jobs.run_folder import require_free
-from seg4eo_xr.maps.cog import write_cog
+from seg4eo_xr.maps.cog import remove_sidecars, write_cog
+from seg4eo_xr.maps.mosaic import CATEGORIES_SUFFIX
 from seg4eo_xr.maps.store import open_map
 from seg4eo_xr.patches.writing import is_local
 from seg4eo_xr.staging import commit
@@ -92,7 +93,15 @@ def write_outputs(run: RunFolder, layers: tuple[LayerName, ...], *, overwrite: b
 
 
 def _put(made: Path, target: UPath) -> None:
+    """Bring a GeoTIFF to its place, and then the names of its classes."""
+    sidecar = made.with_name(made.name + CATEGORIES_SUFFIX)
     if is_local(target):
-        commit(made, Path(str(target)))
-    else:
-        target.fs.put_file(str(made), target.path)
+        final = Path(str(target))
+        commit(made, final)
+        remove_sidecars(final)
+        if sidecar.exists():
+            Path(sidecar).replace(final.with_name(sidecar.name))
+        return
+    target.fs.put_file(str(made), target.path)
+    if sidecar.exists():
+        target.fs.put_file(str(sidecar), target.path + CATEGORIES_SUFFIX)

@@ -15,7 +15,14 @@ from rasterio.windows import Window
 
 from seg4eo_xr.inference.heap import release_free_memory
 from seg4eo_xr.maps.layers import checked_map, smaller_batch
-from seg4eo_xr.maps.mosaic import GDAL_TYPES, compute_blocks, write_vrt
+from seg4eo_xr.maps.mosaic import (
+    CATEGORIES_SUFFIX,
+    GDAL_TYPES,
+    category_names,
+    compute_blocks,
+    write_categories,
+    write_vrt,
+)
 from seg4eo_xr.staging import commit, staging
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ def write_cog(
 ) -> Path:
     """Write a map as a Cloud Optimized GeoTIFF, and further layers as files of their own.
 
+    Names of classes also go to ``<path>.aux.xml``, where GDAL and QGIS look for them.
     All layers are computed together in one pass, by whatever scheduler dask is set to; the workers
     of a cluster must see the folder of `path`. Files appear under their final names when all of
     them are complete and verified, the map itself last.
@@ -101,9 +109,13 @@ def write_cog(
                 for name, target in targets.items()
             ]
             finished = [future.result() for future in waiting]
-        for file, target in reversed(list(zip(finished, targets.values(), strict=True))):
+        for file, (name, target) in reversed(list(zip(finished, targets.items(), strict=True))):
             commit(file, target)
-            _remove_sidecars(target)
+            remove_sidecars(target)
+            names = category_names(dataset[name])
+            if names:
+                sidecar = write_categories(names, file)
+                sidecar.replace(target.with_name(target.name + CATEGORIES_SUFFIX))
     return Path(path)
 
 
@@ -180,7 +192,7 @@ def _block_size(shape: tuple[int, ...]) -> int:
     return _BLOCKS[0]
 
 
-def _remove_sidecars(target: Path) -> None:
+def remove_sidecars(target: Path) -> None:
     """Statistics and overviews beside a replaced file belong to the old one."""
     for suffix in (".aux.xml", ".ovr", ".msk"):
         target.with_name(target.name + suffix).unlink(missing_ok=True)

@@ -23,12 +23,15 @@ from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import grid_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
 # GDAL keeps some hundred files of a mosaic open, each with a buffer of one tile.
 _TILE = 256
+_HIGHEST_CATEGORY = 255
+CATEGORIES_SUFFIX = ".aux.xml"
+"""What GDAL adds to the name of a GeoTIFF for the file with the names of its categories."""
 STACK_TAG = "seg4eo_xr_layer"
 """Tag of a file whose bands are one layer: its name, and the dimension along which they lie."""
 # Tags whose values are texts, for other programs to read as they are: never JSON within JSON.
@@ -162,7 +165,51 @@ def _band(
     # of a GeoTIFF with one band; others keep their colours in the tags alone
     if table is not None and layer.ndim == 2 and layer.dtype in (np.uint8, np.uint16):
         _color_table(band, table, layer.dtype)
+    names = category_names(layer)
+    if names:
+        band.append(_categories(names))
     _sources(band, layer, number, block)
+
+
+def category_names(layer: xr.DataArray) -> list[str]:
+    """Names by code, as GDAL keeps them; none where a layer has no classes, or codes above 255."""
+    table = ClassTable.from_attrs(layer.attrs)
+    if table is None or layer.ndim > 2 or layer.dtype.kind not in "iu":
+        return []
+    if min(table.codes) < 0 or max(table.codes) > _HIGHEST_CATEGORY:
+        return []
+    names = dict(zip(table.codes, table.names, strict=True))
+    return [names.get(code, "") for code in range(max(table.codes) + 1)]
+
+
+def write_categories(names: Sequence[str], path: Path) -> Path:
+    """Write names of categories next to a GeoTIFF, which has no place for them, as GDAL does.
+
+    Parameters
+    ----------
+    names
+        By code.
+    path
+        The GeoTIFF.
+
+    Returns
+    -------
+    Path
+        The sidecar.
+    """
+    root = ElementTree.Element("PAMDataset")
+    ElementTree.SubElement(root, "PAMRasterBand", band="1").append(_categories(names))
+    ElementTree.indent(root)
+    sidecar = path.with_name(path.name + CATEGORIES_SUFFIX)
+    ElementTree.ElementTree(root).write(sidecar, encoding="utf-8")
+    return sidecar
+
+
+def _categories(names: Sequence[str]) -> ElementTree.Element:
+    element = ElementTree.Element("CategoryNames")
+    for name in names:
+        _text(element, "Category", name)
+    return element
 
 
 def _sources(band: ElementTree.Element, layer: xr.DataArray, number: int, block: int) -> None:

@@ -35,7 +35,7 @@ def run(scenes, output, **options):
 
 def test_each_scene_is_mapped_as_if_it_were_alone(files, tmp_path):
     jobs = run([files / "a.tif", files / "b.tif"], tmp_path / "maps")
-    assert {entry.name for entry in (tmp_path / "maps").iterdir()} == {"a.tif", "b.tif"}
+    assert {entry.name for entry in (tmp_path / "maps").glob("*.tif")} == {"a.tif", "b.tif"}
     for name, job in jobs.items():
         scene = seg.open_scene(files / f"{name}.tif")
         alone = seg.predict(scene, toy_checkpoint(), overlap=8)["classes"].compute()

@@ -81,7 +81,8 @@ def test_a_job_killed_while_its_cog_is_made_has_none(halt, folder, tmp_path):
     kill_job(folder, output, halt=halt, slowly=False)
     assert not output.exists()
     require_resumed(folder, output)
-    assert {entry.name for entry in tmp_path.iterdir()} == {"map.tif", "map_confidence.tif"}
+    names = {"map.tif", "map.tif.aux.xml", "map_confidence.tif"}
+    assert {entry.name for entry in tmp_path.iterdir()} == names
 
 
 @pytest.mark.parametrize("name", ["map.zarr", "map.tif"])

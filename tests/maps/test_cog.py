@@ -5,12 +5,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from xml.etree import ElementTree
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import tifffile
 from affine import Affine
 from peaks import last_line_of_child
@@ -69,7 +71,7 @@ def test_it_is_a_cog_with_colours_names_and_overviews(make_map, tmp_path):
         assert file.overviews(1) == [2, 4]
         assert file.colormap(1)[1] == (0x00, 0x9E, 0x73, 255)
         assert file.tags(1)["class_names"] == "sea & lake; forêt; built-up"
-    assert list(tmp_path.iterdir()) == [path]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
 
 
 def test_codes_of_two_bytes_come_back_with_names_and_colours(make_map, tmp_path):
@@ -112,7 +114,7 @@ def test_each_block_of_both_layers_is_computed_once(make_map, tmp_path, count_bl
 
 def test_only_the_layers_asked_for_are_written(make_map, tmp_path):
     write_cog(make_map(), tmp_path / "map.tif")
-    assert [path.name for path in tmp_path.iterdir()] == ["map.tif"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
 
 
 def test_the_only_layer_is_the_map(make_map, tmp_path):
@@ -287,9 +289,10 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_computed(ma
 
 def test_replacing_a_map_removes_what_belonged_to_the_old_one(make_map, tmp_path):
     path = write_cog(make_map(seed=1), tmp_path / "map.tif")
-    (tmp_path / "map.tif.aux.xml").touch()
+    for suffix in (".ovr", ".msk"):
+        (tmp_path / f"map.tif{suffix}").touch()
     write_cog(make_map(seed=2), path, overwrite=True)
-    assert list(tmp_path.iterdir()) == [path]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"map.tif", "map.tif.aux.xml"}
     np.testing.assert_array_equal(open_map(path)["classes"], make_map(seed=2)["classes"])
 
 
@@ -301,3 +304,17 @@ def test_no_large_level_is_one_tile_wide(shape, tmp_path):
         levels = [page for page in tiff.pages if max(page.shape[:2]) > 512]
         assert levels
         assert all(page.is_tiled and page.tilewidth != page.shape[1] for page in levels)
+
+
+def test_gdal_finds_the_names_of_classes_by_their_codes(tmp_path):
+    table = ClassTable.from_codes([1, 3], ["Wälder & Moore", "Seen"])
+    codes = place(np.ones((64, 64), np.uint8), 32633, Affine(10, 0, 4e5, 0, -10, 5e6))
+    plain = codes.to_dataset(name="classes")
+    named = codes.assign_attrs(table.to_attrs()).to_dataset(name="classes")
+    path = write_cog(named, tmp_path / "m.tif")
+    # GDAL's own translation to a VRT says what it has found
+    rasterio.shutil.copy(path, tmp_path / "m.vrt", driver="VRT")
+    found = ElementTree.parse(tmp_path / "m.vrt").findall(".//CategoryNames/Category")
+    assert [category.text or "" for category in found] == ["", "Wälder & Moore", "", "Seen"]
+    write_cog(plain, path, overwrite=True)
+    assert [file.name for file in tmp_path.glob("m.tif*")] == ["m.tif"]
