@@ -75,7 +75,8 @@ class Visualize(Command):
 class Import(Command):
     """Bring a folder of GeoTIFF patches into a patch store.
 
-    The files are {train,validation,test}/{images,labels}/*.tif.
+    The files are {train,validation,test}/{images,labels}/*.tif; masks, annotations, gt and img are
+    names of folders too, and PNG files are taken where a folder has no GeoTIFF.
     Example: seg4eo-xr import --data_dir Patch --output patches.zarr
     """
 

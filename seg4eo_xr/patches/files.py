@@ -370,6 +370,13 @@ def _source(
     number = {text: kind for kind, text in enumerate(attrs)}
     reading = replace(reading, attrs=attrs)
     labels = reading.opened(pairs[0].label)
+    # One file of each kind: the dtype of codes follows from what a file states.
+    kinds = {
+        (label.dtype, str(label.nodata), label.classes): pair.label
+        for pair, (_, label) in zip(pairs, headers, strict=True)
+    }
+    dtypes = {reading.opened(path).dtype for path in kinds.values()}
+    labels = labels.astype(np.result_type(labels.dtype, *dtypes))
     versions = np.array([(*image.version, *label.version) for image, label in headers], np.int64)
     return FilePatches(
         str(pairs[0].image.parents[2]),

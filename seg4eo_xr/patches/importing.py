@@ -18,6 +18,7 @@ from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.files import file_sources
 from seg4eo_xr.patches.options import ExtractOptions
+from seg4eo_xr.patches.pairs import IMAGE_WORDS, LABEL_WORDS
 from seg4eo_xr.patches.planning import plan_extraction
 from seg4eo_xr.scenes.label_options import LabelOptions
 
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
     from seg4eo_xr.scenes.classes import ClassTable
 
 _SUFFIXES = (".tif", ".tiff")
-# image_12, 12_image and 12 are the same patch, and so is label_12.
+# Looked for in folders without a GeoTIFF only: elsewhere they are previews.
+_OTHER_SUFFIXES = (".png",)
+_WORDS = {"images": IMAGE_WORDS, "labels": LABEL_WORDS}
+# image_12, 12_image and 12 are the same patch, and so are label_12 and 12_gt.
 _ROLE = re.compile(
-    r"^(?:image|img|label|mask)s?[_-]|[_-](?:image|img|label|mask)s?$", re.IGNORECASE
+    rf"^(?:{IMAGE_WORDS}|{LABEL_WORDS})s?[_-]|[_-](?:{IMAGE_WORDS}|{LABEL_WORDS})s?$",
+    re.IGNORECASE,
 )
 _SHOWN = 5  # files in a message
 
@@ -72,9 +77,13 @@ def import_patches(
 ) -> PatchStore:
     """Bring ``{train,validation,test}/{images,labels}/*.tif`` into a patch store.
 
-    Images and labels are paired by the names of their files, with or without ``image`` and
-    ``label`` in them. Patches keep their pixels and their split. Where a patch lies becomes whole
-    pixels of one grid a CRS, of the most frequent pixel size.
+    Images and labels are paired by the names of their files, with or without words such as
+    ``image``, ``label``, ``mask`` and ``gt`` in them. The folders may be called ``img``, ``masks``,
+    ``annotations`` or ``gt`` as well. PNG files are taken from folders without a GeoTIFF; images
+    need a world file, and a CRS as GDAL keeps it in ``.png.aux.xml``.
+
+    Patches keep their pixels and their split. Where a patch lies becomes whole pixels of one grid a
+    CRS, of the most frequent pixel size.
 
     Parameters
     ----------
@@ -111,7 +120,7 @@ def import_patches(
     FileNotFoundError, OSError
         If the folder does not exist, a file cannot be read, or the store cannot be written.
     ValueError
-        If there are no patches, or they differ in bands, dtype, size or nodata value, or an image
+        If there are no patches, or images differ in bands, dtype, size or nodata value, or an image
         and its label do not lie on one grid.
 
     Warns
@@ -203,8 +212,8 @@ def list_patches(folder: str | Path) -> tuple[list[PatchPair], list[Path]]:
     if not pairs:
         raise ValueError(
             f"{root} holds no patches: no image below {{train,validation,test}}/images has a label "
-            f"of its name below labels ({len(unmatched)} files stand alone); GeoTIFFs ending in "
-            f"{' or '.join(_SUFFIXES)} are looked for"
+            f"of its name below labels ({len(unmatched)} files stand alone); files ending in "
+            f"{', '.join((*_SUFFIXES, *_OTHER_SUFFIXES))} are looked for"
         )
     ids = [pair.id for pair in pairs]
     if len(set(ids)) < len(ids):
@@ -229,11 +238,16 @@ def _root(folder: Path) -> Path:
 
 def _by_id(split_folder: Path, kind: str) -> dict[str, Path]:
     """Files of a folder ``images`` or ``labels`` by what their names share with the other's."""
-    folders = [entry for entry in split_folder.iterdir() if entry.name.lower() == kind]
+    folders = [entry for entry in split_folder.iterdir() if entry.is_dir()]
+    usual = re.compile(f"(?:{_WORDS[kind]})s?", re.IGNORECASE)
+    folders = [entry for entry in folders if entry.name.lower() == kind] or [
+        entry for entry in folders if usual.fullmatch(entry.name)
+    ]
+    paths = sorted(path for folder in folders for path in folder.iterdir())
+    files = [path for path in paths if path.suffix.lower() in _SUFFIXES]
+    files = files or [path for path in paths if path.suffix.lower() in _OTHER_SUFFIXES]
     found: dict[str, Path] = {}
-    for path in sorted(path for folder in folders for path in folder.iterdir()):
-        if path.suffix.lower() not in _SUFFIXES:
-            continue
+    for path in files:
         name = _ROLE.sub("", path.stem) or path.stem
         other = found.setdefault(name, path)
         if other is not path:

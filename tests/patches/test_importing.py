@@ -18,6 +18,7 @@ from seg4eo_xr.patches.exporting import export_patches
 from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.patches.files import file_sources
 from seg4eo_xr.patches.importing import UnmatchedWarning, import_patches, list_patches
+from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.testing import synthetic_sentinel2
@@ -149,6 +150,102 @@ def test_each_label_file_has_its_own_mark_of_missing_labels(store, folder, tmp_p
     assert any((label == 255).any() for _, _, label in contents(store).values())
     for name, (_, _, label) in contents(back).items():
         np.testing.assert_array_equal(label, contents(store)[name][2])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "image", "label"),
+    [
+        ("images", "masks", "{}.tif", "{}_gt.tif"),
+        ("img", "gt", "img_{}.tif", "{}_mask.tif"),
+        ("Images", "Annotations", "{}.tif", "annotation_{}.tif"),
+    ],
+)
+def test_the_usual_names_of_masks_are_known(store, folder, tmp_path, images, labels, image, label):
+    for kind, to, name in (("images", images, image), ("labels", labels, label)):
+        for split in SPLITS:
+            (folder / split / kind).rename(folder / split / "moved")
+            (folder / split / "moved").rename(folder / split / to)
+            for path in (folder / split / to).iterdir():
+                path.rename(path.with_name(name.format(path.stem)))
+    back = import_patches(folder, tmp_path / "back.zarr", progress=False)
+    assert contents(back).keys() == contents(store).keys()
+    assert back.class_counts("train") == store.class_counts("train")
+
+
+def as_png(path: Path, values: np.ndarray, place: rasterio.Affine) -> None:
+    """Write a PNG with a world file and, as GDAL does, its CRS in a sidecar."""
+    count, height, width = values.shape
+    sizes = {"count": count, "height": height, "width": width, "dtype": values.dtype}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(
+            path, "w", driver="PNG", crs=32633, transform=place, worldfile=True, **sizes
+        ) as target:
+            target.write(values)
+
+
+def test_png_files_are_taken_where_there_is_no_geotiff(tmp_path):
+    rng = np.random.default_rng(1)
+    wanted = {}
+    for number in range(4):
+        for kind in ("images", "masks"):
+            (tmp_path / "Patch" / "train" / kind).mkdir(parents=True, exist_ok=True)
+        image = rng.integers(1, 200, (3, SIZE, SIZE), np.uint8)
+        mask = rng.integers(1, 3, (1, SIZE, SIZE), np.uint8)
+        corner = 500000 + 10 * SIZE * number
+        where = rasterio.Affine(10, 0, corner, 0, -10, 5000000)
+        folder = tmp_path / "Patch" / "train"
+        as_png(folder / "images" / f"{number}.png", image, where)
+        as_png(folder / "masks" / f"{number}.png", mask, where)
+        wanted[str(number)] = image, mask[0], corner
+    (folder / "masks" / "0.png.aux.xml").unlink()  # labels need no place
+    store = import_patches(tmp_path / "Patch", tmp_path / "a.zarr", progress=False)
+    assert contents(store).keys() == wanted.keys()
+    for name, (_, image, label) in contents(store).items():
+        np.testing.assert_array_equal(image, wanted[name][0])
+        np.testing.assert_array_equal(label, wanted[name][1])
+    corners = store.coordinate("patch_x") - 5 * SIZE
+    assert corners.tolist() == [corner for _, _, corner in wanted.values()]
+    (folder / "images" / "1.png.aux.xml").unlink()
+    with pytest.raises(ValueError, match=r"1\.png has no CRS"):
+        import_patches(tmp_path / "Patch", tmp_path / "b.zarr", progress=False)
+
+
+def test_previews_next_to_geotiffs_are_no_patches(store, folder):
+    for path in files_of(folder, "images"):
+        path.with_suffix(".png").write_bytes(b"a preview")
+    pairs, unmatched = list_patches(folder)
+    assert len(pairs) == len(contents(store))
+    assert not unmatched
+
+
+def test_label_files_may_differ_in_dtype(store, folder, tmp_path):
+    def larger(values):
+        return np.where(values == 1, np.int16(300), values)
+
+    changed = files_of(folder, "labels")[1::2]
+    for path in changed:
+        rewrite(path, larger)
+    classes = ClassTable.from_codes([*range(1, 7), 300])
+    back = import_patches(folder, tmp_path / "back.zarr", classes=classes, progress=False)
+    assert back.arrays()[1].dtype == np.int16
+    odd = {path.stem for path in changed}
+    assert any((label == 300).any() for _, _, label in contents(back).values())
+    for name, (_, _, label) in contents(back).items():
+        own = contents(store)[name][2]
+        np.testing.assert_array_equal(label, larger(own) if name in odd else own)
+
+
+def test_a_code_that_the_store_cannot_hold_is_refused(folder, tmp_path):
+    rest = tmp_path / "rest"
+    rest.mkdir()
+    (folder / "test").rename(rest / "test")
+    classes = ClassTable.from_codes([*range(1, 7), 257])
+    import_patches(folder, tmp_path / "a.zarr", classes=classes, progress=False)
+    for path in files_of(rest, "labels"):
+        rewrite(path, lambda values: np.full(values.shape, 257, "int16"))
+    with pytest.raises(ValueError, match=r"257, but the store's labels are uint8 \(0\.\.255\)"):
+        import_patches(rest, tmp_path / "a.zarr", append=True, progress=False)
 
 
 def test_a_section_travels_and_its_name_follows_its_files(folder):
