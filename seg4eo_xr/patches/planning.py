@@ -203,23 +203,8 @@ def _encode(
     inputs: Any,
 ) -> _Encoded:
     images, labels = section.read(inputs)
-    _require_storable(labels, dtypes[1], section.names)
     summary = summarize(images, labels, np.array(splits), section.names, rules, section.inside())
     return _Encoded(encode_patches(images, dtypes[0]), encode_patches(labels, dtypes[1]), summary)
-
-
-def _require_storable(labels: np.ndarray, dtype: str, names: Sequence[str]) -> None:
-    """Raise ValueError where a code would become another one in the store's dtype."""
-    if np.can_cast(labels.dtype, dtype):
-        return
-    limits = np.iinfo(dtype)
-    for name, patch in zip(names, labels, strict=True):
-        for code in (int(patch.min()), int(patch.max())):
-            if not limits.min <= code <= limits.max:
-                raise ValueError(
-                    f"{name} holds the class code {code}, but the store's labels are {dtype} "
-                    f"({limits.min}..{limits.max}); write another store, or renumber the classes"
-                )
 
 
 def _write(
