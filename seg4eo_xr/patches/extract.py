@@ -34,6 +34,7 @@ from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.running import run_to_the_end
 from seg4eo_xr.scenes.harmonize import check_offsets, raised_by
 from seg4eo_xr.scenes.missing import SceneWarning
+from seg4eo_xr.scenes.statistics import merge_histograms, warn_of_fills
 from seg4eo_xr.scenes.unlabelled import is_assumed, warn_of_assumed, warn_of_counted
 
 if TYPE_CHECKING:
@@ -209,6 +210,11 @@ def run_extraction(
         coordinates, about = describe_extraction(job, summary)
         commit(path, job.layout.first, coordinates, summary.histograms, about)
     _warn_of_labels(job, summary)
+    if summary.histograms:
+        first, *others = job.sources
+        scenes = f"{first.name} and {len(others)} more" if others else first.name
+        merged = merge_histograms(list(summary.histograms.values()))
+        warn_of_fills(merged, first.scene, f"the scene {scenes}", stacklevel=3)
     store = open_store(target)
     counts = {split: len(store.indices(split)) for split in ("train", "validation", "test")}
     _LOGGER.info("wrote %s: patches %s", target, counts)

@@ -13,7 +13,7 @@ from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.classes import ClassTable, class_name
 from seg4eo_xr.scenes.label_options import LabelOptions, LabelWarning
 from seg4eo_xr.scenes.matching import BACKGROUND, NAMED_BY_FILE, NUMBERED
-from seg4eo_xr.scenes.unlabelled import free_code
+from seg4eo_xr.scenes.unlabelled import free_code, warn_of_negative
 from seg4eo_xr.scenes.vectors import read_vector
 
 if TYPE_CHECKING:
@@ -111,6 +111,9 @@ def code_features(
             f"{what} name no class: the column {options.column!r} holds only missing values "
             "and what is unlabelled"
         )
+    if classes is None:
+        counts = {code: int((codes == code).sum()) for code in kept if code != options.background}
+        warn_of_negative(counts, len(codes), what, unit="features", stacklevel=4)
     ignore = options.ignore
     if ignore is None:
         ignore = free_code([*kept, *(() if classes is None else classes.codes)])
@@ -347,6 +350,19 @@ def classes_of_column(
     return set(), set(_in_one_spelling([class_name(str(text)) for text in present], [], what))
 
 
+def _warn_of_negative_column(codes: set[int], options: LabelOptions) -> None:
+    negative = sorted(code for code in codes if code < 0 and code != options.background)
+    if negative:
+        warn(
+            f"the column {options.column!r} holds the negative codes {negative}, which are "
+            'classes here; if they mean "no label", say so with unlabelled='
+            f"{tuple(negative)} (--unlabelled {' '.join(map(str, negative))}), and if they are "
+            "classes, name them in a class table (classes=, --classes)",
+            LabelWarning,
+            stacklevel=4,
+        )
+
+
 def table_of_column(
     codes: Collection[int], names: Collection[str], options: LabelOptions
 ) -> ClassTable:
@@ -355,6 +371,9 @@ def table_of_column(
     table = _table_of_names([*names], _reserved(options))
     if codes:
         table = ClassTable.from_codes(sorted(codes))
+        _warn_of_negative_column(
+            set(codes) - {code for code in options.unlabelled if isinstance(code, int)}, options
+        )
     if outside is None or outside in table.codes:
         return table
     code_of = {**table.code_of, BACKGROUND: outside}

@@ -9,6 +9,7 @@ import xarray as xr
 from dask.base import compute
 from dask.delayed import delayed
 
+from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.classes import require_scene
 from seg4eo_xr.scenes.conform import ground_sample_distance
 from seg4eo_xr.scenes.contract import (
@@ -23,6 +24,7 @@ from seg4eo_xr.scenes.histogram import (
     bin_numbers,
     merge_histograms,
 )
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.open import band_names_of, band_scaling
 from seg4eo_xr.scenes.undeclared import MarginCheck
 
@@ -43,6 +45,9 @@ __all__ = [
 ]
 
 _MERGED_AT_ONCE = 8
+# Numbers by which files of measurements often mark missing pixels; only the outermost count here.
+_FILLS = np.array([-999, -9999, -99999, -32767, -32768, -1e20, 1e20, 9.96921e36, -3.4e38, 3.4e38])
+_FILL_TOLERANCE = 2e-3  # relative; some writers round, as 3.40282e38
 
 
 def scene_histogram(
@@ -98,7 +103,8 @@ def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
     Warns
     -----
     SceneWarning
-        If a margin of one number looks like missing pixels that are not declared.
+        If a margin of one number looks like missing pixels that are not declared, or pixels hold a
+        number that often marks missing data, as -9999, and is not nodata here.
 
     Examples
     --------
@@ -109,7 +115,51 @@ def band_statistics(scene: xr.DataArray, *, nodata_rule: NodataRule = "any") -> 
     """
     require_scene(scene, "the array")
     histogram = scene_histogram(scene, nodata_rule=nodata_rule, look=MarginCheck())
+    warn_of_fills(histogram, scene, "the scene", stacklevel=2)
     return statistics_dataset(histogram, band_names_of(scene))
+
+
+def warn_of_fills(
+    histogram: BandHistogram, scene: xr.DataArray, what: str, *, stacklevel: int
+) -> None:
+    """Warn where a band's lowest or highest number is one that often marks missing pixels.
+
+    Parameters
+    ----------
+    histogram
+        Counts of the scene's valid numbers.
+    scene
+        Names of its bands and its nodata value.
+    what
+        What the warning calls the scene.
+    stacklevel
+        As of `warnings.warn`.
+    """
+    found: dict[float, list[str]] = {}
+    fine = histogram.fine or (None,) * len(histogram.counts)
+    total = np.maximum(histogram.count, 1)
+    for place, name in enumerate(band_names_of(scene)):
+        own = fine[place]
+        counts = histogram.counts[place] if own is None else own.counts
+        occupied = counts[counts > 0]
+        ends = (histogram.minimum[place], 0), (histogram.maximum[place], -1)
+        for number, end in ends[: 1 if histogram.dtype.startswith("u") else 2]:
+            if np.isclose(number, _FILLS, rtol=_FILL_TOLERANCE, atol=0).any():
+                count = int(occupied[end])
+                found.setdefault(float(number), []).append(
+                    f"{count:,} of {total[place]:,} pixels of {name} "
+                    f"({100 * count / total[place]:.2g} %)"
+                )
+    for number, bands in found.items():
+        more = f" and in {len(bands) - 1} more bands" if len(bands) > 1 else ""
+        nodata = scene.rio.nodata
+        stated = "no nodata value" if nodata is None else f"the nodata value {nodata:g}"
+        warn(
+            f"{what} holds {number:g} in {bands[0]}{more} and states {stated}; if these pixels are "
+            f"missing, say so with nodata={number:g} (--nodata {number:g})",
+            SceneWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def statistics_dataset(histogram: BandHistogram, bands: Sequence[str]) -> xr.Dataset:

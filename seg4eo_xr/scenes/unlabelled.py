@@ -107,8 +107,8 @@ class CodeCounts:
         return replace(self, pixels=kept)
 
 
-def _share(count: int, total: int) -> str:
-    return f"{count:,} of {total:,} pixels ({100 * count / total:.2g} %)"
+def _share(count: int, total: int, unit: str = "pixels") -> str:
+    return f"{count:,} of {total:,} {unit} ({100 * count / total:.2g} %)"
 
 
 def count_codes(array: np.ndarray | da.Array, *, remote: bool = False) -> CodeCounts:
@@ -287,15 +287,17 @@ def warn_of_codes(
     warn_of_negative(others.pixels, counts.total, what, stacklevel=stacklevel + 1)
 
 
-def warn_of_negative(pixels: Mapping[int, int], total: int, what: str, *, stacklevel: int) -> None:
+def warn_of_negative(
+    pixels: Mapping[int, int], total: int, what: str, *, unit: str = "pixels", stacklevel: int
+) -> None:
     """Warn of negative codes, which are classes since nobody says that they mean "no label"."""
     negative = {code: count for code, count in pixels.items() if code < 0 and count}
     if not negative:
         return
-    shares = " and ".join(f"{code} in {_share(n, total)}" for code, n in negative.items())
+    shares = " and ".join(f"{code} in {_share(n, total, unit)}" for code, n in negative.items())
     codes = " ".join(map(str, negative))
     warn(
-        f"{what} hold {shares}, and negative codes are classes here; if these pixels have no "
+        f"{what} hold {shares}, and negative codes are classes here; if these {unit} have no "
         f"label, say so with unlabelled={tuple(negative)} (--unlabelled {codes}); if "
         "they have, name the codes in a class table (classes=, --classes)",
         LabelWarning,

@@ -102,7 +102,8 @@ def test_touched_pixels_hold_those_whose_centre_is_inside():
 
 
 def test_codes_beyond_a_byte_take_two():
-    labels = _burn(NESTED, columns={"code": [-2, 300, 1]}, overlap="smallest")
+    with pytest.warns(LabelWarning, match="-2 in 1 of 3 features"):
+        labels = _burn(NESTED, columns={"code": [-2, 300, 1]}, overlap="smallest")
     assert labels.dtype == np.int16
     assert np.unique(labels).tolist() == [-2, 1, 255, 300]
     with pytest.raises(ValueError, match="16 bits"):

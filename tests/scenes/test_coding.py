@@ -57,6 +57,16 @@ def test_labels_tell_where_their_codes_were_made_up():
     assert not is_numbered(_code(["311", "112"]).to_attrs())
 
 
+def test_negative_codes_are_told_unless_they_are_named():
+    told = r"-1 in 2 of 5 features \(40 %\).*--unlabelled -1\)"
+    with pytest.warns(LabelWarning, match=told):
+        assert _code([-1, 3, -1, 4, None]).classes.codes == (-1, 3, 4)
+    assert _code([-1, 3], unlabelled=(-1,)).classes.codes == (3,)
+    assert _code([-1, 3], ClassTable.from_codes([-1, 3])).classes.codes == (-1, 3)
+    with pytest.warns(LabelWarning, match=r"'crop' holds the negative codes \[-1\]"):
+        common_classes([_features([-1, 3])], "crop")
+
+
 def test_texts_of_digits_are_codes():
     assert _code(["311", "112", None]).codes.tolist() == [311, 112, 255]
     assert common_classes([_features(["311"]), _features([112])], "crop").codes == (112, 311)

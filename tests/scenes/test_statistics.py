@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import seg4eo_xr as seg
+from seg4eo_xr.scenes.bands import select_bands
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.contract import normalize, valid_mask
 from seg4eo_xr.scenes.statistics import (
@@ -309,3 +311,23 @@ class TestContract:
     def test_all_nodata_is_refused(self):
         with pytest.raises(ValueError, match=r"no valid number in the bands \['B02'\]"):
             self._make(np.zeros(20, np.uint8), nodata=0)
+
+
+class TestNumbersThatMarkMissingPixels:
+    @pytest.mark.parametrize(
+        ("dtype", "number"), [("int16", -9999), ("float32", -9999), ("float32", -3.4028235e38)]
+    )
+    def test_are_told_with_their_count(self, dtype, number, tmp_path):
+        scene, labels = synthetic_sentinel2((64, 64), nodata_wedge=False)
+        scene = select_bands(scene, ["B02", "B03"]).astype(dtype)
+        scene[:, 3:8, 10:20] = number
+        told = r"holds .* in 50 of 4,096 pixels of B02 \(1.2 %\) and in 1 more bands.*--nodata -"
+        with pytest.warns(seg.SceneWarning, match=told) as caught:
+            seg.band_statistics(scene)
+        assert caught[-1].filename == __file__
+        options = {"patch_size": 32, "split": seg.RandomSplit(1, 0, 0), "progress": False}
+        with pytest.warns(seg.SceneWarning, match=told):
+            seg.extract_patches(scene, labels, tmp_path / "a.zarr", **options)
+        stated = scene.rio.write_nodata(number)
+        seg.extract_patches(stated, labels, tmp_path / "b.zarr", **options)
+        assert seg.band_statistics(stated)["minimum"].min() > 0
