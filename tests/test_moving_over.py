@@ -101,6 +101,13 @@ def test_old_names_predict_as_the_new_ones_do(folder, monkeypatch, capsys):
     assert Path("a.tif").read_bytes() == Path("b.tif").read_bytes()
 
 
+def test_another_percentile_than_the_trainers_is_refused(capsys):
+    words = "predict --model_path a.pth --input I.tif --output c.tif --normalization_percentile"
+    assert main([*shlex.split(words), "98"]) == 2
+    assert "--normalization_percentile 98 is not supported" in capsys.readouterr().err
+    assert renamed("predict", ["--normalization_percentile", "99"])[0] == []
+
+
 def test_an_old_network_maps_the_codes_of_its_labels(folder, monkeypatch):
     monkeypatch.chdir(folder)
     words = "predict --model M/fpn_best_loss.pth --input I.tif --output c.tif --overlap 8"

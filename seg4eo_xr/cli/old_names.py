@@ -23,7 +23,7 @@ _PREDICT_RENAMED = {"model_path": "model", "image_path": "input", "model_name": 
 _PREDICT_NEEDLESS = {
     "in_channels": "the checkpoint says it",
     "num_classes": "the checkpoint says it",
-    "normalization_percentile": "the checkpoint says how its input is normalised",
+    "normalization_percentile": "it is 99, as in training",
 }
 
 _STORE_RENAMED = {"output": "dataset_root"}
@@ -136,11 +136,21 @@ def renamed(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
             told = GONE[command][name].format(value=value.rstrip("/"))
             raise ValueError(f"{option} is an option of the scripts; {told}{_at_hand(name, value)}")
         if skipping:
+            _require_known_percentile(name, value or next(iter(words[place + 1 : place + 2]), ""))
             notes.append(f"{option} is not needed: {NEEDLESS[command][name]}")
             continue
         new = RENAMED.get(command, {}).get(name)
         kept.append(word if new is None else f"--{new}{equals}{value}")
     return kept, notes
+
+
+def _require_known_percentile(name: str, value: str) -> None:
+    """Raise where another percentile is asked for than the trainer's, which alone is known."""
+    if name == "normalization_percentile" and value != "99":
+        raise ValueError(
+            f"--normalization_percentile {value} is not supported: checkpoints of the scripts were "
+            "trained with 99; leave it out"
+        )
 
 
 def _at_hand(name: str, value: str) -> str:

@@ -93,7 +93,6 @@ def test_the_variables_of_a_scheduler_change_nothing(
         "SLURM_JOB_ID": "7",
         "SLURM_JOB_NAME": "train",
         "SLURM_NTASKS": "4",
-        "SLURM_NTASKS_PER_NODE": "4",
         "SLURM_PROCID": "0",
         "SLURM_LOCALID": "0",
         "SLURM_NODEID": "0",
