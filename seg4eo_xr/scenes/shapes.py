@@ -13,6 +13,7 @@ from affine import Affine
 
 from seg4eo_xr.scenes.grid import crs_text, grid_transform, require_degrees
 from seg4eo_xr.scenes.label_options import LabelWarning
+from seg4eo_xr.scenes.turns import turn_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +97,8 @@ def points_in_pixels(
     # divided by the size of a pixel, edges would come to lie on either side of whole numbers
     inverse = ~grid_transform(like, what)
     row = inverse.e * moved.y.to_numpy() + inverse.f
-    return row, inverse.a * moved.x.to_numpy() + inverse.c
+    x = moved.x.to_numpy()
+    return row, inverse.a * (x + _turns_to_scene(x, x, like)) + inverse.c
 
 
 def pixels_on_scene(
@@ -214,7 +216,44 @@ def _in_crs_of(geometries: gpd.GeoSeries, like: xr.DataArray) -> np.ndarray:
         wide = (left < window[0]) & (right > window[2]) | (bottom < window[1]) & (top > window[3])
         shapes[wide] = shapely.clip_by_rect(shapes[wide], *window)
     moved = type(geometries)(shapes, crs=geometries.crs).to_crs(like.rio.crs)
-    return np.asarray(moved.array)
+    return _on_side_of_scene(np.asarray(moved.array), like)
+
+
+def _turns_to_scene(left: np.ndarray, right: np.ndarray, like: xr.DataArray) -> np.ndarray:
+    """Whole turns along x to what lies beside a scene, where that brings it nearer."""
+    west, _, east, _ = like.rio.bounds()
+    turn = turn_of(like.rio.crs)
+    if not turn:
+        return np.zeros(left.shape)
+    turns: np.ndarray = turn * np.rint(((west + east) - (left + right)) / (2 * turn))
+    return np.where((right < west) | (left > east), turns, 0.0)
+
+
+def _on_side_of_scene(geometries: np.ndarray, like: xr.DataArray) -> np.ndarray:
+    """Move parts of geometries that a scene, which may cross 180°, has a turn further on."""
+    import shapely
+
+    if not turn_of(like.rio.crs):
+        return geometries
+    parts, owners = shapely.get_parts(geometries, return_index=True)
+    left, _, right, _ = shapely.bounds(parts).T
+    turns = _turns_to_scene(left, right, like)
+    there = np.flatnonzero(np.isfinite(turns) & (turns != 0))
+    if not there.size:
+        return geometries
+    for position in there:
+        offset = np.array([turns[position], 0.0])
+        parts[position] = shapely.transform(parts[position], lambda xy, by=offset: xy + by)
+    whole = geometries.copy()
+    for owner in np.unique(owners[there]):
+        own = parts[owners == owner]
+        # parts that met at 180° have an edge in common now, which a multipolygon may not have
+        joins = len(own) > 1 and shapely.is_valid(own).all()
+        if joins:
+            whole[owner] = shapely.union_all(own)
+        else:
+            whole[owner] = own[0] if len(own) == 1 else type(geometries[owner])(list(own))
+    return whole
 
 
 def _in_pixels(geometries: np.ndarray, transform: Affine, nudge: tuple[float, float]) -> np.ndarray:

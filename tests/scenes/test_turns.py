@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import geopandas as gpd
 import numpy as np
 import pyproj
 import pytest
 from affine import Affine
+from shapely import MultiPolygon, box
 
+from seg4eo_xr import evaluate
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.mosaics import open_mosaic
@@ -107,3 +110,34 @@ class TestMosaics:
         mosaic = open_mosaic([scene_at(170, 1, pixel=1)], like=grid)
         found = np.flatnonzero((mosaic.values == 1).any(axis=(0, 1)))
         assert found.tolist() == [*range(10), *range(350, 360)]
+
+
+class TestVectors:
+    """Features are written from -180 to 180, and the scene lies from 179 to 181."""
+
+    def scene(self):
+        grid = Affine(PIXEL, 0, 179, 0, -PIXEL, 10)
+        scene = place(np.ones((1, 20, 40), "u2"), "EPSG:4326", grid)
+        return scene.assign_coords(band=["red"])
+
+    @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+    @pytest.mark.parametrize("together", [False, True])
+    def test_polygons(self, crs, together):
+        sides = [box(179.5, 9, 180, 10), box(-180, 9, -179.5, 10)]
+        features = gpd.GeoDataFrame(
+            {"class": [1, 2]}, geometry=[MultiPolygon(sides)] * 2 if together else sides, crs=4326
+        ).to_crs(crs)
+        labels = open_labels(features, like=self.scene(), column="class", background=0).values
+        assert (labels[:, 10:20] == (2 if together else 1)).all()
+        assert (labels[:, 20:30] == 2).all()
+        assert (labels[:, [*range(10), *range(30, 40)]] == 0).all()
+
+    def test_points(self):
+        scene = self.scene()
+        codes = np.where(np.arange(40) < 20, 1, 2).astype("u1") * np.ones((20, 1), "u1")
+        classes = place(codes, "EPSG:4326", scene.rio.transform()).rio.write_nodata(255)
+        points = gpd.GeoDataFrame(
+            {"class": [1, 2]}, geometry=gpd.points_from_xy([179.2, -179.3], [9.5, 9.5]), crs=4326
+        )
+        result = evaluate(classes, points, column="class")
+        assert np.array_equal(result.matrix, [[1, 0], [0, 1]])
