@@ -29,6 +29,7 @@ from seg4eo_xr.scenes.grid import (
     require_same_grid,
 )
 from seg4eo_xr.scenes.label_options import LabelOptions
+from seg4eo_xr.scenes.label_pictures import codes_of_picture, is_picture
 from seg4eo_xr.scenes.matching import (
     NAMED_BY_FILE,
     NUMBERED,
@@ -74,8 +75,9 @@ def open_labels(
     Parameters
     ----------
     source
-        A raster of one band, a Zarr store of one variable, a vector file (GeoPackage, GeoJSON,
-        shapefile, GeoParquet, ...), or the like as an array or GeoDataFrame.
+        A raster of one band, or a picture in the colours of `classes`, a Zarr store of one
+        variable, a vector file (GeoPackage, GeoJSON, shapefile, GeoParquet, ...), or the like as an
+        array or GeoDataFrame.
     like
         The scene. Rasters must lie on its grid, of which they may cover more, or are warped onto
         it on request; vectors are reprojected to its CRS and burned into its pixels, chunk by
@@ -186,6 +188,8 @@ def _from_raster(
 ) -> xr.DataArray:
     one = what.replace("labels", "label raster", 1)
     raster = as_band_y_x(raster, one)
+    if is_picture(raster):
+        raster = codes_of_picture(raster, stated_nodata(raster), classes, what)
     if raster.sizes["band"] != 1:
         raise ValueError(
             f"{what} have {raster.sizes['band']} bands, but labels are one band of class codes; "

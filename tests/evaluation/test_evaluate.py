@@ -153,6 +153,32 @@ def test_tables_of_two_languages_are_matched_by_code():
     assert result.classes == TABLE
 
 
+def test_tables_without_a_common_class_are_told():
+    theirs = seg.ClassTable.from_codes([11, 12], ["snow", "ice"])
+    labels = raster(np.full((HEIGHT, WIDTH), 11, np.uint8), table=theirs)
+    mapped = in_halves()
+    with pytest.warns(seg.LabelWarning, match=r"1 'water'.* and 11 'snow', 12 'ice' have none"):
+        assert evaluate(mapped, labels).accuracy == 0
+    with pytest.warns(seg.LabelWarning, match="have none in common"):
+        assert seg.map_change(mapped, labels.rename("classes")).changed > 0
+    bare = raster(np.full((HEIGHT, WIDTH), 7, np.uint8), table=None)
+    with pytest.warns(seg.LabelWarning, match="have none in common"):
+        assert evaluate(in_halves(table=None), bare).accuracy == 0
+
+
+def test_one_code_of_two_names_is_told():
+    theirs = ClassTable.from_codes([1, 2], ["water", "woods"])
+    labels = raster(np.full((HEIGHT, WIDTH), 2, np.uint8), table=theirs)
+    with pytest.warns(seg.LabelWarning, match="2 is 'forest' and 'woods'; they count as two"):
+        assert evaluate(in_halves(), labels).accuracy == 0
+
+
+def test_a_given_table_does_not_swap_the_names_of_the_map():
+    swapped = ClassTable.from_codes([1, 2], ["forest", "water"])
+    with pytest.raises(ValueError, match=r"'water'.*in the given class table.*in the map"):
+        evaluate(in_halves(), in_halves(), classes=swapped)
+
+
 def halves(names):
     """Polygons of the two halves of a map whose left is water and whose right is forest."""
     return gpd.GeoDataFrame(
