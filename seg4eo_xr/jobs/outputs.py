@@ -103,5 +103,8 @@ def _put(made: Path, target: UPath) -> None:
             Path(sidecar).replace(final.with_name(sidecar.name))
         return
     target.fs.put_file(str(made), target.path)
+    names = target.path + CATEGORIES_SUFFIX
     if sidecar.exists():
-        target.fs.put_file(str(sidecar), target.path + CATEGORIES_SUFFIX)
+        target.fs.put_file(str(sidecar), names)
+    elif target.fs.exists(names):
+        target.fs.rm_file(names)  # those of a map that was replaced

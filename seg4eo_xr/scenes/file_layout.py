@@ -196,7 +196,10 @@ def notices_of(file: DatasetReader, layout: FileLayout, rules: ReadRules) -> Ite
             f"says which pixels are missing, and is no band of the scene; {_advice(file, layout)}"
         )
     if layout.palette is not None:
-        yield "the scene holds indices of a colour table; they become red, green and blue"
+        yield (
+            "the scene holds indices of a colour table; they become red, green and blue (maps of "
+            "classes are opened with open_map or open_labels)"
+        )
     elif rules.nodata is None and stated is not None and not fits(stated, layout.dtype):
         yield (
             f"the scene's nodata value {stated:g} fits no pixel of {layout.dtype}, so it marks "

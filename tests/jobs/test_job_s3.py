@@ -98,10 +98,20 @@ def test_a_map_on_s3_holds_the_same_bytes(bucket, folder):
 
 def test_a_cog_on_s3_is_put_there_whole(bucket, folder):
     run_job(folder, f"{bucket}/map.tif")
-    for ours, theirs in (("map.tif", "local.tif"), ("map_confidence.tif", "local_confidence.tif")):
-        content = (folder / theirs).read_bytes()
-        assert locate(f"{bucket}/{ours}").read_bytes() == content
+    names = ("map.tif", "map.tif.aux.xml", "map_confidence.tif")
+    for name in names:
+        content = (folder / name.replace("map", "local")).read_bytes()
+        assert locate(f"{bucket}/{name}").read_bytes() == content
+    assert {file.name for file in locate(bucket).glob("map*.tif*")} == set(names)
     assert not locate(f"{bucket}/map.tif.run").exists()
+
+
+def test_names_of_classes_of_a_map_that_is_replaced_on_s3_go(bucket, folder):
+    target = locate(f"{bucket}/replaced_confidence.tif.aux.xml")
+    target.write_text("names of another map")
+    run_job(folder, f"{bucket}/replaced.tif")
+    assert not target.exists()
+    assert locate(f"{bucket}/replaced.tif.aux.xml").exists()
 
 
 # While the arrays are made, among the tiles, and before the last of the metadata.

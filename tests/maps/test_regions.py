@@ -20,6 +20,7 @@ from seg4eo_xr.models.checkpoint import Checkpoint, save_checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import place
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.testing import plain_contract
 
@@ -129,8 +130,17 @@ def test_a_region_is_whole_or_not_there(make_map, tmp_path, break_block):
 
 
 def test_a_published_tile_is_a_scene_for_gdal(make_map, tmp_path):
-    region = write_region(make_map(), tmp_path / "region", tile_size=64)
-    assert open_scene(region / "classes" / "layer.vrt").shape == (1, 150, 130)
+    prediction = make_map()
+    region = write_region(prediction, tmp_path / "region", tile_size=64)
+    confidence = open_scene(region / "confidence" / "layer.vrt")
+    np.testing.assert_array_equal(confidence[0], prediction["confidence"])
+    with pytest.warns(SceneWarning, match="open_map"):
+        colors = open_scene(region / "classes" / "layer.vrt")
+    table = ClassTable.from_attrs(prediction["classes"].attrs)
+    shown = colors.to_numpy()[:, prediction["classes"].to_numpy() == table.codes[1]].T
+    wanted = [int(table.colors[1][at : at + 2], 16) for at in (1, 3, 5)]
+    # 0 marks missing pixels in the colours, so a valid 0 is 1
+    np.testing.assert_array_equal(shown, np.maximum(wanted, 1) + np.zeros_like(shown))
 
 
 @pytest.mark.parametrize(
