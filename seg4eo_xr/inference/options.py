@@ -40,7 +40,7 @@ class PredictOptions(OptionSet):
     """How the layer of probabilities is stored; uint8 in steps of 1/254."""
     precision: PrecisionChoice = "auto"
     """Number format of the forward pass; auto takes bfloat16 where the machine is fast at it, and
-    float32 elsewhere."""
+    float32 elsewhere and for checkpoints of SemanticSeg4EO."""
     compile: bool = False
     """Compile the network before it runs, which pays for scenes of some hundred windows and needs a
     C++ compiler on a processor."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg4eo_xr.notices import Seg4EOWarning, warn
+from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.bands import has_nodata
 from seg4eo_xr.scenes.class_files import read_classes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import PIXEL_TOLERANCE, ground_sample_distance
 from seg4eo_xr.scenes.label_options import LabelWarning
-from seg4eo_xr.scenes.missing import fits
+from seg4eo_xr.scenes.missing import SceneWarning, fits
 from seg4eo_xr.scenes.open import band_names_of, band_scaling, select_bands
 from seg4eo_xr.scenes.unlabelled import USUAL, free_code, is_counted
 
@@ -172,6 +172,6 @@ def warn_of_pixel_sizes(
         f"pixels are {told[0]} and {told[1]}: a model sees the same objects in several sizes. "
         "Bring the scenes to one pixel size with resolution= (--resolution), or write a store for "
         "each",
-        Seg4EOWarning,
+        SceneWarning,
         stacklevel=4,
     )

@@ -12,7 +12,8 @@ import xarray as xr
 from affine import Affine
 from rasterio.windows import Window
 
-from seg4eo_xr.notices import Seg4EOWarning, warn
+from seg4eo_xr.notices import warn
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.turns import ordered, turn_of
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ def _of_corners(array: xr.DataArray, measured: Affine, what: str) -> Affine:
         f"{taken}. Where that is wrong, remove the transform (array.attrs.pop('transform'), or "
         "array.drop_vars('spatial_ref') and rio.write_crs again) or move the coordinates to the "
         "centres of pixels (with stackstac, xy_coords='center')",
-        Seg4EOWarning,
+        SceneWarning,
         stacklevel=4,
     )
     return corners if in_attrs else measured

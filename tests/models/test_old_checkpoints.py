@@ -148,7 +148,7 @@ def test_a_map_equals_the_old_commands(classes: int, per_channel: bool, tmp_path
         path, model_bands=tuple(scene.band.values), normalize_per_channel=per_channel or None
     )
     with pytest.warns(seg.SeamWarning):
-        found = seg.predict(scene, model, patch_size=128, overlap=0, precision="float32")
+        found = seg.predict(scene, model, patch_size=128, overlap=0)
     ours = found["classes"].values
     theirs = old_map(network, scene.values, per_channel=per_channel)
     other = old_map(network, scene.values, per_channel=not per_channel)
