@@ -119,8 +119,12 @@ class TestLog:
         own = [name for name, code in made if code == "logging.getLogger(__name__)"]
         assert {"seg4eo_xr/scenes/open.py", "seg4eo_xr/training/fit.py"} < set(own)
         others = {name for name, code in made if code != "logging.getLogger(__name__)"}
-        # those that turn the log of Lightning down, or bring that of workers here
-        assert others == {"seg4eo_xr/training/devices.py", "seg4eo_xr/jobs/worker_log.py"}
+        # those that turn the logs of Lightning and dask down, or bring that of workers here
+        assert others == {
+            "seg4eo_xr/training/devices.py",
+            "seg4eo_xr/jobs/own_worker.py",
+            "seg4eo_xr/jobs/worker_log.py",
+        }
 
     def test_what_a_user_must_see_is_a_warning_and_no_line_of_a_log(self):
         loud = {"warning", "error", "critical", "exception"}

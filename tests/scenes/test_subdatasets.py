@@ -60,10 +60,10 @@ class TestPages:
             opened = open_scene(name)
             assert (opened == 2).all()
             assert (open_labels(name, like=opened) == 2).all()
-        lazy = open_scene("GTIFF_DIR:2:pages.tif")
-        before = lazy.data.name
+        before = open_scene("GTIFF_DIR:2:pages.tif").data.name
         os.utime(pages, (1, 1))
-        assert open_scene("GTIFF_DIR:2:pages.tif").data.name != before
+        lazy = open_scene("GTIFF_DIR:2:pages.tif")
+        assert lazy.data.name != before
         os.chdir(tmp_path.parent)  # as a worker that stands elsewhere
         assert (lazy == 2).all()
 
