@@ -116,6 +116,18 @@ def with_band_attrs(
     return scene.assign_attrs(attrs)
 
 
+def with_scaling(scene: xr.DataArray, scale: float | None, offset: float | None) -> xr.DataArray:
+    """Give all bands another scale or offset; None keeps what the scene says."""
+    if scale is None and offset is None:
+        return scene
+    scales, offsets = band_scaling(scene)
+    if scale is not None:
+        scales = (scale,) * len(scales)
+    if offset is not None:
+        offsets = (offset,) * len(offsets)
+    return with_band_attrs(scene, scales, offsets)
+
+
 def stated_nodata(array: xr.DataArray) -> float | None:
     """Number of missing pixels that an array states; integers may state it in their encoding."""
     encoded = array.rio.encoded_nodata

@@ -6,6 +6,7 @@ both conventions look alike to every check of form, and a model that sees both l
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +29,10 @@ _BRIGHTEST_REFLECTANCE = 10.0
 _FIRST_SHIFTED = 4.0
 _STORED = np.dtype(np.uint16)
 _FIRST_DAY = np.datetime64("2022-01-25")
-# Layers of a product that hold no reflectance and so no offset.
-_NO_REFLECTANCE = {"scl", "aot", "wvp", "tci", "visual", "cld", "snw", "cloud", "snow"}
+# Layers of a product that hold no reflectance and so no offset: by their whole name, and by a part
+# of longer ones, as of T33UUP_20220301T101031_SCL_20m.
+_NO_REFLECTANCE = {"visual", "cloud", "snow"}
+_NO_REFLECTANCE_PART = {"scl", "aot", "wvp", "tci", "cld", "snw", "cldprb", "snwprb"}
 _APPLIED = "boa_offset_applied"
 _OFFSET_KEYS = ("boa_add_offset", "radio_add_offset")
 _BASELINE_KEYS = ("s2:processing_baseline", "processing_baseline", "sentinel:processing_baseline")
@@ -152,6 +155,39 @@ def harmonize(
     return scene
 
 
+def harmonize_files(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> list[xr.DataArray]:
+    """Harmonize files that become the bands of one scene, each by its own metadata or name.
+
+    Parameters
+    ----------
+    scenes
+        A scene of each file.
+    names
+        Names of all bands in the stack, by which layers without reflectance are known.
+
+    Returns
+    -------
+    list of DataArray
+        Real numbers of a file that states no convention, such as heights, stay as they are.
+
+    Raises
+    ------
+    ValueError
+        As in `harmonize`.
+    """
+    result, first = [], 0
+    for scene in scenes:
+        last = first + scene.sizes["band"]
+        named = scene.assign_coords(band=list(names[first:last]))
+        named = with_band_attrs(named, *band_scaling(scene))
+        silent = not any(band_scaling(named)[1]) and _shift_of_metadata(named, None) is None
+        unlike = named.dtype.kind == "f" or not any(map(reflects, names[first:last]))
+        marked = scene.assign_attrs({_APPLIED: "true"})
+        result.append(marked if silent and unlike else harmonize(named))
+        first = last
+    return result
+
+
 def is_harmonized(scene: xr.DataArray) -> bool:
     """Tell whether a scene's attributes say that Sentinel-2's offset was taken off."""
     return _says_applied(scene.attrs)
@@ -221,8 +257,17 @@ def of_one_convention(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> b
 
 
 def reflects(band: str) -> bool:
-    """Tell whether a band of that name may hold reflectance."""
-    return band.lower() not in _NO_REFLECTANCE
+    """Tell whether a band of that name may hold reflectance.
+
+    Examples
+    --------
+    >>> reflects("B04"), reflects("T33UUP_20220301T101031_SCL_20m")
+    (True, False)
+    """
+    name = band.lower()
+    return name not in _NO_REFLECTANCE and _NO_REFLECTANCE_PART.isdisjoint(
+        re.split(r"[^a-z0-9]+", name)
+    )
 
 
 def lower_block(values: np.ndarray, nodata: float | None, shifts: tuple[int, ...]) -> np.ndarray:

@@ -16,9 +16,9 @@ from seg4eo_xr.scenes.bands import (
     band_scaling,
     require_distinct,
     select_bands,
-    with_band_attrs,
     with_names,
     with_nodata,
+    with_scaling,
 )
 from seg4eo_xr.scenes.classes import require_scene
 from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
@@ -95,6 +95,7 @@ def open_scene(
     (2, 32, 48)
     """
     chosen = changed(options, SceneOptions, changes)
+    stacked = not isinstance(source, (str, Path, xr.DataArray, xr.Dataset))
     if isinstance(source, (str, Path, xr.DataArray, xr.Dataset)):
         scene = one_grid([_opened(source, chosen)], chosen, like)[0]
     elif isinstance(source, Sequence):
@@ -109,9 +110,9 @@ def open_scene(
     require_distinct(band_names_of(scene))
     if chosen.bands is not None:
         scene = select_bands(scene, chosen.bands)
-    if not (chosen.scale is None and chosen.offset is None):
-        scene = _scaled(scene, chosen)
-    if chosen.harmonize is not None:
+    if not stacked:
+        scene = with_scaling(scene, chosen.scale, chosen.offset)
+    if chosen.harmonize is not None and not (stacked and chosen.harmonize == "auto"):
         scene = _harmonized(scene, source, chosen.harmonize)
     if scene.chunks is not None or isinstance(chosen.chunks, (int, dict)):
         scene = scene.chunk({"band": -1, **_wanted_chunks(chosen.chunks)})
@@ -123,25 +124,15 @@ def open_scene(
     return scene
 
 
-def _scaled(scene: xr.DataArray, options: SceneOptions) -> xr.DataArray:
-    scales, offsets = band_scaling(scene)
-    if options.scale is not None:
-        scales = (options.scale,) * len(scales)
-    if options.offset is not None:
-        offsets = (options.offset,) * len(offsets)
-    return with_band_attrs(scene, scales, offsets)
-
-
 def _harmonized(
     scene: xr.DataArray, source: SceneSource, shift: int | Literal["auto"]
 ) -> xr.DataArray:
-    """Take off Sentinel-2's offset; attributes say how much, or else the name of the first file."""
+    """Take off Sentinel-2's offset; attributes say how much, or else the name of the file."""
     if shift != "auto":
         return harmonize(scene, shift=shift)
-    first = source[0] if isinstance(source, Sequence) and not isinstance(source, str) else source
-    if isinstance(first, (str, Path)):
+    if isinstance(source, (str, Path)):
         scene = scene.copy(deep=False)
-        scene.encoding["source"] = str(first)
+        scene.encoding["source"] = str(source)
     return harmonize(scene)
 
 

@@ -16,9 +16,11 @@ from seg4eo_xr.scenes.bands import (
     nodata_text,
     stack_bands,
     with_nodata,
+    with_scaling,
 )
 from seg4eo_xr.scenes.forms import scene_of_array, scene_of_dataset
 from seg4eo_xr.scenes.grid import grid_difference, plane_dims, require_same_grid, same_crs
+from seg4eo_xr.scenes.harmonize import harmonize_files, of_one_convention, unmarked
 from seg4eo_xr.scenes.rasters import (
     chunk_sides,
     is_remote,
@@ -70,8 +72,23 @@ def stacked_files(
     scenes = joined_nodata(scenes)
     _require_same_nodata(paths, scenes)
     names = _names_of_files(paths, scenes)
-    scenes = [scene.rename(str(path)) for path, scene in zip(paths, scenes, strict=True)]
-    return stack_bands(one_grid(scenes, options, like), names)
+    scenes = [
+        with_scaling(_named_by_file(scene, path), options.scale, options.offset)
+        for path, scene in zip(paths, scenes, strict=True)
+    ]
+    if options.harmonize == "auto":
+        given = options.band_names or ()
+        scenes = harmonize_files(scenes, given if len(given) == len(names) else names)
+    lowered = of_one_convention(scenes, [str(path) for path in paths])
+    stack = stack_bands(one_grid(scenes, options, like), names)
+    return stack if lowered else unmarked(stack)
+
+
+def _named_by_file(scene: xr.DataArray, path: str | Path) -> xr.DataArray:
+    """A scene that is called by its file, from whose name the processing baseline is known."""
+    named = scene.rename(str(path))
+    named.encoding["source"] = str(path)
+    return named
 
 
 def opened_alike(

@@ -17,6 +17,7 @@ from seg4eo_xr.scenes.harmonize import (
     probable_shift,
     stored_shift,
 )
+from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.mosaics import open_mosaic
 from seg4eo_xr.scenes.open import band_scaling, open_scene
 from seg4eo_xr.scenes.statistics import scene_histogram
@@ -208,3 +209,29 @@ def test_a_guess_is_the_same_from_both_sides(ours, theirs):
     a, b = ours[:size], theirs[:size]
     assert probable_shift(a, b) == -probable_shift(b, a)
     assert probable_shift(a, a) == 0
+
+
+def test_files_of_one_stack_follow_their_own_names(scene, raised, tmp_path):
+    def written(array, band, name, position):
+        path = tmp_path / name / f"T33UUP_20220301T101031_{band}_10m.tif"
+        path.parent.mkdir(exist_ok=True)
+        array[[position]].drop_attrs(deep=False).rio.write_nodata(0).rio.to_raster(path)
+        return path
+
+    new, old = written(raised, "B04", NEW, 2), written(scene, "B08", OLD, 6)
+    flags = written(scene, "SCL", NEW, 0)  # holds no reflectance, whatever the file is called
+    heights = tmp_path / "dem.tif"
+    scene[[1]].astype(np.float32).drop_attrs(deep=False).rio.write_nodata(0).rio.to_raster(heights)
+    for paths, positions in (((new, old), (2, 6)), ((old, new), (6, 2)), ((flags, new), (0, 2))):
+        stack = open_scene(paths, harmonize="auto")
+        assert np.array_equal(stack, scene[list(positions)])
+        assert np.array_equal(harmonize(stack, shift=1000), stack)
+    with pytest.warns(SceneWarning, match="different dtypes"):
+        stack = open_scene([heights, new], harmonize="auto")
+    assert np.array_equal(stack, scene[[1, 2]])
+    with pytest.warns(OffsetWarning, match="of 1 of 2 scenes are raised by 1000.*--harmonize"):
+        open_scene([old, new])
+    unknown = tmp_path / "unknown.tif"
+    raised[[3]].drop_attrs(deep=False).rio.write_nodata(0).rio.to_raster(unknown)
+    with pytest.raises(ValueError, match=r"nothing tells .*unknown\.tif.*--harmonize 1000"):
+        open_scene([new, unknown], harmonize="auto")
