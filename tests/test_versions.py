@@ -33,7 +33,7 @@ def imported() -> list[set[str]]:
 def test_what_is_imported_is_required_and_the_other_way_round():
     required = names(PROJECT["dependencies"])
     # come with dask[distributed] and with segmentation-models-pytorch
-    brought = {"distributed", "timm"}
+    brought = {"distributed", "huggingface-hub", "timm"}
     offered = names([text for extra in EXTRAS.values() for text in extra])
     assert all(holders & (required | brought | offered) for holders in imported())
     assert required <= set().union(*imported())

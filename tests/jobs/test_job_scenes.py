@@ -107,9 +107,10 @@ def test_the_shell_writes_one_map_per_input_and_one_report(files, tmp_path, caps
 
 def test_a_scene_that_cannot_be_opened_fails_alone_in_the_shell(files, tmp_path, capsys):
     words = ["predict", "--model", f"{files}/model.pth", "--overlap", "8"]
-    words += ["--input", f"{files}/a.tif", f"{tmp_path}/gone.tif", "--output", f"{tmp_path}/maps"]
+    (tmp_path / "broken.tif").write_text("no raster")
+    words += ["--input", f"{files}/a.tif", f"{tmp_path}/broken.tif", "--output", f"{tmp_path}/maps"]
     assert main(words) == 1
-    assert "gone: " in capsys.readouterr().err
+    assert "broken: " in capsys.readouterr().err
     assert (tmp_path / "maps/a.tif").is_file()
 
 
