@@ -86,9 +86,9 @@ def evaluate(
         Another map, labels ``(y, x)``, or whatever `open_labels` opens: rasters on the map's grid,
         which may cover more, or of any other with ``warp=True``; polygons of any CRS; or points of
         any CRS with a ``column`` of classes, of which each is compared with the pixel under it. For
-        a list of maps one reference for all, or a list of as many: files are paired by their names
-        (``map_7.tif`` with ``mask_7.tif``), and by their order where the names have nothing in
-        common.
+        a list of maps one reference for all, or a list of as many: files are paired by the words
+        and numbers of their names (``map_07.tif`` with ``mask_7.tif``), and by their order where
+        the names have nothing in common or the maps are arrays without a file of their own.
     options
         How the reference becomes codes on the map's pixels, and what is counted apart.
     classes

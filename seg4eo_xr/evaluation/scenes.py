@@ -33,8 +33,9 @@ def paired(predictions: Sequence[Any], reference: Any) -> dict[str, tuple[Any, A
     predictions
         Maps or their paths.
     reference
-        One reference for all, or a list of as many: paths are paired by name, and by order where
-        the names have nothing in common.
+        One reference for all, or a list of as many: files are paired by the words and numbers of
+        their names, and by order where the names have nothing in common. Arrays that come from no
+        file, or several of one file, are paired by order.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def paired(predictions: Sequence[Any], reference: Any) -> dict[str, tuple[Any, A
     Raises
     ------
     ValueError
-        If the numbers differ, or only some of the names fit.
+        If the numbers differ, only some of the names fit, or a file is given twice.
 
     Examples
     --------
@@ -53,7 +54,9 @@ def paired(predictions: Sequence[Any], reference: Any) -> dict[str, tuple[Any, A
     """
     if not predictions:
         raise ValueError("prediction (--prediction) is an empty list; give at least one map")
-    names = _names(predictions)
+    files = _files(predictions)
+    _require_once(predictions, files)
+    names = _names(files)
     if not isinstance(reference, list | tuple):
         return {name: (one, reference) for name, one in zip(names, predictions, strict=True)}
     if len(reference) != len(predictions):
@@ -61,29 +64,54 @@ def paired(predictions: Sequence[Any], reference: Any) -> dict[str, tuple[Any, A
             f"there are {len(predictions)} maps (prediction, --prediction), but {len(reference)} "
             "references (reference, --reference); give one reference for each map, or one for all"
         )
-    ordered = [reference[place] for place in _order(names, _names(reference))]
+    references = _files(reference)
+    order = list(range(len(names)))
+    # Arrays without a file have no name, and parts of one file have no name of their own.
+    if all(None not in of and len(set(of)) == len(of) for of in (files, references)):
+        order = _order(names, _names(references))
     return {
-        name: (one, its_reference)
-        for name, one, its_reference in zip(names, predictions, ordered, strict=True)
+        name: (one, reference[place])
+        for name, one, place in zip(names, predictions, order, strict=True)
     }
 
 
-def _names(sources: Sequence[Any]) -> list[str]:
-    """Distinct names: of the files, or else their positions, from 1."""
-    paths = [
-        source
-        if isinstance(source, str) or hasattr(source, "__fspath__")
-        else getattr(source, "encoding", {}).get("source")
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str) or hasattr(source, "__fspath__")
+
+
+def _files(sources: Sequence[Any]) -> list[str | None]:
+    """Paths of the files that maps or references come from, as far as they are known."""
+    found = (
+        source if _is_path(source) else getattr(source, "encoding", {}).get("source")
         for source in sources
-    ]
+    )
+    return [None if path is None else str(path) for path in found]
+
+
+def _require_once(predictions: Sequence[Any], files: Sequence[str | None]) -> None:
+    given = [file for one, file in zip(predictions, files, strict=True) if _is_path(one)]
+    twice = [str(file) for file, count in Counter(given).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"prediction (--prediction) names {', '.join(map(repr, twice[:5]))} more than once; "
+            "give each map once"
+        )
+
+
+def _names(files: Sequence[str | None]) -> list[str]:
+    """Distinct names: of the files, or else their positions, from 1."""
     names = [
-        str(number) if path is None else Path(str(path)).stem
-        for number, path in enumerate(paths, start=1)
+        str(number) if file is None else Path(file).stem
+        for number, file in enumerate(files, start=1)
     ]
     counts = Counter(names)
+    whole = [
+        name if counts[name] == 1 else file or name for name, file in zip(names, files, strict=True)
+    ]
+    counts = Counter(whole)
     return [
-        name if counts[name] == 1 else str(number if path is None else path)
-        for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1)
+        name if counts[name] == 1 else f"{name} ({number})"
+        for number, name in enumerate(whole, start=1)
     ]
 
 
@@ -91,33 +119,78 @@ def _order(names: Sequence[str], references: Sequence[str]) -> list[int]:
     """Position of each map's reference: by name, or as given where no name fits."""
     if len(names) == 1:
         return [0]
-    for keys, others in ((names, references), (_telling(names), _telling(references))):
-        place = {key: position for position, key in enumerate(others)}
-        found = [place[key] for key in keys if key in place]
-        if len(set(found)) == len(names):
-            return found
-        if found:
-            lone = [name for name, key in zip(names, keys, strict=True) if key not in place]
-            raise ValueError(
-                f"only {len(found)} of {len(names)} maps have a reference of the same name; "
-                f"{', '.join(lone[:5])}{' ...' if len(lone) > 5 else ''} have none: name all "
-                "references as their maps, or evaluate these apart"
-            )
+    ways = [
+        _equal(names, references),
+        _equal(_telling(names), _telling(references)),
+        _most_alike(_own_words(names), _own_words(references)),
+    ]
+    for found in ways:
+        order = [place for place in found if place is not None]
+        if len(set(order)) == len(names):
+            return order
+    fitting = max(ways, key=lambda found: len({*found} - {None}))
+    count = len({*fitting} - {None})
+    if count or _some_alike(names, references):
+        lone = [name for name, place in zip(names, fitting, strict=True) if place is None]
+        raise ValueError(
+            f"only {count} of {len(names)} maps have a reference of the same name; look at "
+            f"{', '.join((lone or names)[:5])}{' ...' if len(lone or names) > 5 else ''}: name all "
+            "references as their maps, or evaluate these apart"
+        )
     _LOGGER.info("maps and references are paired by their order, since no names fit")
     return list(range(len(names)))
 
 
-def _telling(names: Sequence[str]) -> list[str]:
-    """Names without the words and numbers, at the beginning and the end, that all have in common.
+def _equal(keys: Sequence[Any], others: Sequence[Any]) -> list[int | None]:
+    """Position of the one equal key, where there is just one."""
+    return [others.index(key) if others.count(key) == 1 else None for key in keys]
+
+
+def _most_alike(words: Sequence[set[str]], others: Sequence[set[str]]) -> list[int | None]:
+    """Position of the name with the most words in common, where there is just one."""
+    found: list[int | None] = []
+    for own in words:
+        common = [len(own & other) for other in others]
+        best = max(common)
+        found.append(common.index(best) if best and common.count(best) == 1 else None)
+    return found
+
+
+def _some_alike(names: Sequence[str], references: Sequence[str]) -> bool:
+    words, others = _own_words(names), _own_words(references)
+    return any(own & other for own in words for other in others)
+
+
+def _own_words(names: Sequence[str]) -> list[set[str]]:
+    """Words and numbers of each name that not all names have."""
+    words = [set(_words(name)) for name in names]
+    common = set.intersection(*words)
+    return [own - common for own in words]
+
+
+def _words(name: str) -> list[str]:
+    """Words in small letters and numbers without leading zeros.
+
+    Examples
+    --------
+    >>> _words("Tile_07-b")
+    ['tile', '7', 'b']
+    """
+    found = re.findall(r"\d+|[^\W\d_]+", name.casefold())
+    return [str(int(word)) if word.isdecimal() else word for word in found]
+
+
+def _telling(names: Sequence[str]) -> list[list[str]]:
+    """Words of names without those, at the beginning and the end, that all have in common.
 
     Examples
     --------
     >>> _telling(["tile_10_2020_map", "tile_11_2020_map"])
-    ['10', '11']
+    [['10'], ['11']]
     """
-    words = [re.findall(r"\d+|[^\W\d_]+|[\W_]+", name) for name in names]
+    words = [_words(name) for name in names]
     start, end = _shared(words), _shared([word[::-1] for word in words])
-    return ["".join(word[start : len(word) - end]) for word in words]
+    return [word[start : len(word) - end] for word in words]
 
 
 def _shared(words: Sequence[Sequence[str]]) -> int:

@@ -71,6 +71,62 @@ def test_arrays_are_paired_by_their_order(whole):
     assert list(together.scenes) == ["1", "2", "3"]
 
 
+def one_class(folder, name, code):
+    _, labels = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    plain = labels.copy(data=np.full_like(labels.values, code))
+    return seg.write_cog(plain.to_dataset(name="classes"), folder / f"{name}.tif")
+
+
+@pytest.mark.parametrize(
+    ("maps", "references"),
+    [
+        (["map_01", "map_02", "map_10"], {"mask_1": 0, "mask_10": 2, "mask_2": 1}),
+        (["a_2020", "b_2021"], {"truth_B": 1, "truth_A": 0}),
+        (["S2A_20200101_T32TMT", "S2B_20200104_T33UUP"], {"T33UUP-lc": 1, "T32TMT-lc": 0}),
+    ],
+)
+def test_names_are_compared_by_words_and_numbers(tmp_path, maps, references):
+    found = seg.evaluate(
+        [one_class(tmp_path, name, code) for code, name in enumerate(maps, start=1)],
+        [one_class(tmp_path, name, code + 1) for name, code in references.items()],
+    )
+    assert found.accuracy == 1
+
+
+def test_names_that_fit_in_two_ways_are_refused(tmp_path):
+    maps = [one_class(tmp_path, name, 1) for name in ("2020_a", "2021_b")]
+    references = [one_class(tmp_path, name, 1) for name in ("b_2020_lc", "a_2021_lc")]
+    with pytest.raises(ValueError, match="only 0 of 2 maps have a reference of the same name"):
+        seg.evaluate(maps, references)
+
+
+def test_parts_of_one_file_all_count(files, whole, tmp_path):
+    path = seg.write_cog(whole[0].to_dataset(name="classes"), tmp_path / "map.tif")
+    layer = seg.open_map(path)["classes"]
+    parts = [layer.isel(x=part) for part in PARTS.values()]
+    references = paths(files, "mask")
+    for reference in (whole[1], references):
+        together = seg.evaluate(parts, reference)
+        np.testing.assert_array_equal(together.matrix, seg.evaluate(*whole).matrix)
+        assert len(together.scenes) == 3
+
+
+def test_arrays_without_names_are_paired_with_files_by_their_order(tmp_path):
+    _, labels = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    maps = [labels.copy(data=np.full_like(labels.values, code)) for code in (2, 1)]
+    references = [one_class(tmp_path, f"tile_{code}", code) for code in (2, 1)]
+    assert seg.evaluate(maps, references).accuracy == 1
+
+
+def test_a_map_that_is_given_twice_is_refused(files, capsys):
+    twice = [*map(str, paths(files, "map")), str(paths(files, "map")[0])]
+    with pytest.raises(ValueError, match="more than once"):
+        seg.evaluate(twice, paths(files, "mask")[0])
+    line = ["evaluate", "--prediction", *twice, "--reference", str(paths(files, "mask")[0])]
+    assert main(line) == 2
+    assert "give each map once" in capsys.readouterr().err
+
+
 def test_one_reference_serves_all_maps(files, whole):
     together = seg.evaluate(paths(files, "map"), whole[1])
     np.testing.assert_array_equal(together.matrix, seg.evaluate(*whole).matrix)
