@@ -43,6 +43,11 @@ _USUAL = {
     "label": _usual_names(LABEL_WORDS, rf"(?:{_RASTERS}|{_VECTORS})"),
     "grid": _usual_names("grid", _VECTORS),
 }
+# Looked for where nothing else has a role. A JPEG's numbers are not exact, so it holds no labels.
+_USUAL_PICTURES = {
+    "image": _usual_names(IMAGE_WORDS, r"\.(?:png|jpe?g)"),
+    "label": _usual_names(LABEL_WORDS, r"\.png"),
+}
 _USUAL_TOLD = {
     "image": "Image_1.tif, 1_image.tif or images/1.tif",
     "label": "Label_1.tif, 1_mask.tif, 1_gt.tif, labels/1.tif, masks/1.tif or annotations/1.tif",
@@ -160,10 +165,12 @@ def find_pairs(
     data_dir
         The folder.
     image_pattern
-        By default ``Image_1.tif``, ``1_image.tif``, ``images/1.tif``, and the same with ``img``.
+        By default ``Image_1.tif``, ``1_image.tif``, ``images/1.tif``, and the same with ``img``;
+        PNG and JPEG files where there is no other image.
     label_pattern
         By default ``Label_1.tif``, ``1_label.tif``, ``labels/1.tif`` (or vector files), and the
-        same with ``mask``, ``annotation``, ``gt`` and ``ground_truth``.
+        same with ``mask``, ``annotation``, ``gt`` and ``ground_truth``; PNG files where there are
+        no other labels.
     grid_pattern
         By default ``Grid_1.shp``, ``1_grid.shp`` and ``grids/1.shp``.
     recursive
@@ -197,10 +204,7 @@ def find_pairs(
     if not root.is_dir():
         raise FileNotFoundError(f"data_dir {str(root)!r} is no folder; give the folder of scenes")
     given = {"image": image_pattern, "label": label_pattern, "grid": grid_pattern}
-    patterns = {
-        role: _compiled(_USUAL[role] if text is None else text, f"{role}_pattern")
-        for role, text in given.items()
-    }
+    patterns = {role: _patterns(role, text) for role, text in given.items()}
     files, keyed = _keyed(root, patterns, _anywhere if recursive else _nowhere)
     if not keyed["image"] and not recursive:
         files, keyed = _keyed(root, patterns, _is_usual_folder)
@@ -226,6 +230,14 @@ def find_pairs(
     return Pairs(tuple(sorted(pairs, key=lambda pair: _natural(pair.name))), unmatched)
 
 
+def _patterns(role: str, given: str | None) -> tuple[re.Pattern[str], ...]:
+    """Patterns of a role, of which the first that takes a file holds."""
+    usual = (_USUAL[role], *filter(None, [_USUAL_PICTURES.get(role)]))
+    return tuple(
+        _compiled(text, f"{role}_pattern") for text in (usual if given is None else (given,))
+    )
+
+
 def _compiled(text: str, argument: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text, re.IGNORECASE)
@@ -240,11 +252,14 @@ def _compiled(text: str, argument: str) -> re.Pattern[str]:
 
 
 def _keyed(
-    root: Path, patterns: Mapping[str, re.Pattern[str]], enter: Callable[[str], object]
+    root: Path, patterns: Mapping[str, tuple[re.Pattern[str], ...]], enter: Callable[[str], object]
 ) -> tuple[list[Path], dict[str, dict[tuple[Path, str], Path]]]:
     """Files below a folder, and those of each role by their folder and key."""
     files = sorted(_files(root, enter), key=_natural)
-    claims = {role: _claims(files, root, pattern) for role, pattern in patterns.items()}
+    claims = {
+        role: next(filter(None, (_claims(files, root, pattern) for pattern in tried)), {})
+        for role, tried in patterns.items()
+    }
     _decide(claims["image"], claims["label"], root)
     return files, {role: _by_folder_and_key(claimed) for role, claimed in claims.items()}
 

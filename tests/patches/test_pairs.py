@@ -53,6 +53,14 @@ def test_what_has_no_partner_is_listed_and_so_are_rasters_of_other_names(tmp_pat
     assert "without a partner: 4" in str(pairs)
 
 
+def test_pictures_are_taken_where_there_is_nothing_else(tmp_path):
+    touch(tmp_path, "images/1.jpg", "images/1.jgw", "masks/1.png", "masks/1.pgw", "masks/1.jpg")
+    assert told(find_pairs(tmp_path)) == [("images/1", "1.jpg", "1.png")]
+    # a picture next to a GeoTIFF of its name is its quicklook
+    touch(tmp_path, "images/1.tif", "masks/1.tif", "images/2.png", "masks/2.png")
+    assert told(find_pairs(tmp_path)) == [("images/1", "1.tif", "1.tif")]
+
+
 def test_subfolders_are_looked_into_on_request_and_hidden_ones_never(tmp_path):
     touch(
         tmp_path, *(f"{at}/{kind}_1.tif" for at in ("a", "b", ".c") for kind in ("Image", "Label"))
