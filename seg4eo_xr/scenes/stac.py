@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -210,17 +211,36 @@ def _told(
         for name, asset in item.assets.items():
             written = asset.to_dict()
             wanted = bands is None or not asset_names(name, written).isdisjoint(bands)
-            if name in told or not wanted or not is_raster(written):
+            if not wanted or not is_raster(written):
                 continue
-            told[name] = stored_numbers(written)
+            href = asset.get_absolute_href() or asset.href
+            what = f"asset {name!r} of STAC item {item.id!r}"
+            stated = stored_numbers(written)
+            if name in told:  # files of one asset are read in one dtype
+                _require_same_dtype(told[name]["data_type"], stated, href, what)
+                continue
+            told[name] = stated
             if not {"data_type", "nodata"} <= told[name].keys():
-                href = asset.get_absolute_href() or asset.href
-                what = f"asset {name!r} of STAC item {item.id!r}"
                 in_file = _in_file(patch_url(href) if patch_url else href, what)
                 if {"scale", "offset"} & told[name].keys():  # one scaling, from one place
                     in_file = {key: in_file[key] for key in ("data_type", "nodata")}
                 told[name] = in_file | told[name]
     return told
+
+
+def _require_same_dtype(first: str, stated: dict[str, Any], href: str, what: str) -> None:
+    """Refuse an asset of another dtype than in the first item; only local files are looked at."""
+    import rasterio
+
+    found = stated.get("data_type")
+    if found is None and not is_remote(href):
+        with suppress(rasterio.errors.RasterioIOError), rasterio.open(href) as file:
+            found = file.dtypes[0]
+    if found is not None and found != first:
+        raise ValueError(
+            f"{what} is {found}, but of an item before it is {first}; open the items of each dtype "
+            "apart, and bring them to one with scene.astype(...)"
+        )
 
 
 def _in_file(href: str, what: str) -> dict[str, Any]:

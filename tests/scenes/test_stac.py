@@ -206,6 +206,24 @@ def test_files_tell_what_items_with_a_dtype_leave_out(tmp_path):
     assert band_scaling(open_stac([item], bands=("B04",))) == ((2.0,), (0.0,))
 
 
+@pytest.mark.parametrize("described", [True, False])
+def test_items_of_two_dtypes_are_refused(tmp_path, described):
+    items = [
+        _item(tmp_path, name, f"2021-06-{day}T10:10:00Z", described=described)
+        for name, day in (("stored", "03"), ("physical", "13"))
+    ]
+    asset = items[1]["assets"]["B04"]
+    with rasterio.open(asset["href"]) as file:
+        values, profile = file.read() / np.float32(1e4), file.profile
+    with rasterio.open(asset["href"], "w", **profile | {"dtype": "float32"}) as file:
+        file.write(values)
+    if described:
+        asset["raster:bands"] = [{"data_type": "float32", "nodata": 0}]
+    with pytest.raises(ValueError, match=r"'B04' of STAC item 'physical' is float32, .* uint16"):
+        open_stac(items, bands=("B04",))
+    assert open_stac(items[1], bands=("B04",)).dtype == np.float32
+
+
 def test_a_mask_of_a_file_that_is_not_read_is_named(tmp_path):
     item = _item(tmp_path, "a", "2021-06-03T10:10:00Z", described=False)
     path = item["assets"]["B04"]["href"]
