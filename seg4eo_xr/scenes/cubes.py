@@ -20,7 +20,7 @@ from seg4eo_xr.scenes.bands import (
     with_names,
     with_nodata,
 )
-from seg4eo_xr.scenes.forms import only_cube, scene_of_array
+from seg4eo_xr.scenes.forms import as_stated_sign, only_cube, scene_of_array
 from seg4eo_xr.scenes.grid import place, require_same_grid, spatial_names
 from seg4eo_xr.scenes.harmonize import harmonize, of_one_convention, unmarked
 from seg4eo_xr.scenes.naming import date_of_name
@@ -189,6 +189,7 @@ def cube_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
         )
     if not array.sizes["time"]:
         raise ValueError(f"{what} is empty: its shape is {array.shape}")
+    array = as_stated_sign(array)
     first = scene_of_array(array.isel(time=0, drop=True), what)
     dates = array["time"].values
     _require_different(np.sort(dates), [what] * dates.size)

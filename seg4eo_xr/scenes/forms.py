@@ -21,6 +21,7 @@ from seg4eo_xr.scenes.grid import (
     grid_transform,
     place,
     require_crs,
+    require_crs_units,
     require_one_date,
     require_real_dtype,
 )
@@ -46,8 +47,10 @@ _OWN_ATTRS = {
 def scene_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
     """Bring an array into the form of a scene."""
     require_real_dtype([str(array.dtype)], what)
-    array = as_band_y_x(array, what)
+    array = as_band_y_x(as_stated_sign(array), what)
     require_crs(array, what)
+    if "x" in array.coords:
+        require_crs_units(array["x"].attrs.get("units"), array.rio.crs, what)
     crs, transform = array.rio.crs, grid_transform(array, what)
     array = array.assign_coords(band=_names_of_source(array))
     scales, offsets = band_scaling(array)
@@ -60,6 +63,22 @@ def scene_of_array(array: xr.DataArray, what: str) -> xr.DataArray:
     scene = scene.assign_coords(band=array["band"].values)
     scene = with_band_attrs(scene, scales, offsets)
     return scene if nodata is None else with_nodata(scene, nodata)
+
+
+def as_stated_sign(array: xr.DataArray) -> xr.DataArray:
+    """Read integers as ``_Unsigned`` says, which netCDF and CF use for dtypes that they lack."""
+    stated = str(array.attrs.get("_Unsigned", "")).lower()
+    kind = {"true": "u", "false": "i"}.get(stated)
+    if kind is None or array.dtype.kind not in "iu" or array.dtype.kind == kind:
+        return array
+    dtype = np.dtype(f"{array.dtype.byteorder}{kind}{array.dtype.itemsize}")
+    result = array.copy(data=array.variable.data.view(dtype))
+    for key in ("_FillValue", "missing_value"):
+        if key in result.attrs:
+            number = np.asarray(result.attrs[key], array.dtype.newbyteorder("="))
+            result.attrs[key] = number.view(dtype.newbyteorder("="))[()]
+    del result.attrs["_Unsigned"]
+    return result
 
 
 def _names_of_source(array: xr.DataArray) -> list[str]:

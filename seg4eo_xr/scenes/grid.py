@@ -24,6 +24,8 @@ _SPATIAL_NAMES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 _PIXEL_TOLERANCE = 0.01
 # A turn and a half: longitudes run from 0 to 360 in some data, and bounds may stick out a little.
 _MOST_DEGREES = 540.0
+_KILOMETRES = {"km", "kilometer", "kilometers", "kilometre", "kilometres"}
+_RADIANS = {"rad", "radian", "radians"}
 _WARP_LABELS = "Warp the labels onto the scene: warp=True (--warp)"
 
 
@@ -168,6 +170,33 @@ def require_degrees(bounds: Sequence[float], crs: Any, what: str) -> None:
             "features.set_crs('EPSG:...', allow_override=True), `ogr2ogr -a_srs EPSG:...` or, for "
             "rasters, `gdal_edit.py -a_srs EPSG:... FILE`"
         )
+
+
+def require_crs_units(units: object, crs: Any, what: str) -> None:
+    """Raise ValueError where coordinates are not in the units of their projected CRS.
+
+    Parameters
+    ----------
+    units
+        What the coordinates state, by the CF conventions; None where they state nothing.
+    crs
+        CRS of rasterio.
+    what
+        What the error message calls the raster.
+    """
+    unit = str(units).strip().lower()
+    if not crs.is_projected or unit not in _KILOMETRES | _RADIANS:
+        return
+    name, factor = crs.linear_units_factor
+    if unit in _KILOMETRES and factor == 1000:
+        return
+    times = f"{1000 / factor:g}" if unit in _KILOMETRES else "perspective_point_height"
+    raise ValueError(
+        f"the coordinates of {what} are in {unit}, but its CRS {crs_text(crs)} is in {name}; "
+        f"convert them, as with dataset.assign_coords(x=dataset.x * {times}, y=dataset.y * "
+        f"{times}) and units '{name}' in the attributes of x and y (of a file after "
+        "xarray.open_dataset)"
+    )
 
 
 def place(data: Any, crs: Any, transform: Affine) -> xr.DataArray:

@@ -25,7 +25,7 @@ from seg4eo_xr.scenes.file_layout import (
     notices_of,
     read_window,
 )
-from seg4eo_xr.scenes.grid import missing_crs, north_up, require_real_dtype
+from seg4eo_xr.scenes.grid import missing_crs, north_up, require_crs_units, require_real_dtype
 from seg4eo_xr.scenes.missing import SceneWarning
 
 if TYPE_CHECKING:
@@ -382,6 +382,8 @@ def _require_usable(file: DatasetReader, path: str | Path, what: str) -> None:
         _refuse_points(file, what, str(path))
     if file.crs is None:
         raise ValueError(missing_crs(what, str(path)))
+    # GDAL keeps this tag of netCDF files where it has not converted the coordinates.
+    require_crs_units(file.tags().get("x#units"), file.crs, what)
     north_up(file.transform, file.shape, what, str(path))
     require_real_dtype(file.dtypes, what)
 

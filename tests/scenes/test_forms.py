@@ -89,6 +89,39 @@ def test_nodata_that_the_encoding_states(path, scene):
     assert (labels.rio.nodata, set(np.unique(labels))) == (0, {0, 1})
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_integers_that_are_unsigned_by_their_attribute(scene, tmp_path, lazy):
+    numbers = (scene.values % 251).astype(np.uint8)
+    signed = scene.copy(data=numbers.view(np.int8)).assign_attrs(_Unsigned="true", _FillValue=-1)
+    opened = open_scene(signed.chunk(y=5) if lazy else signed)
+    assert (opened.dtype, opened.rio.nodata, "_Unsigned" in opened.attrs) == (np.uint8, 255, False)
+    assert np.array_equal(opened, numbers)
+    signed.to_dataset(name="s").to_zarr(tmp_path / "s.zarr", zarr_format=2, consolidated=True)
+    assert np.array_equal(open_scene(tmp_path / "s.zarr"), numbers)
+    cube = open_cube(signed.expand_dims(time=DAY))
+    assert (cube.dtype, cube.rio.nodata) == (np.uint8, 255)
+    assert np.array_equal(cube[0], numbers)
+
+
+@pytest.mark.parametrize(
+    ("units", "crs", "remedy"),
+    [("km", "EPSG:32633", r"x \* 1000,"), ("rad", "+proj=geos +h=35785831", r"x \* perspective")],
+)
+def test_coordinates_in_other_units_than_the_crs_are_refused(scene, tmp_path, units, crs, remedy):
+    near = scene.assign_coords(x=scene.x / 1000, y=scene.y / 1000).drop_vars("spatial_ref")
+    near = near.rio.write_crs(crs)
+    for dim in "xy":
+        near[dim].attrs |= {"units": units, "standard_name": f"projection_{dim}_coordinate"}
+    with pytest.raises(ValueError, match=rf"are in {units}, but its CRS .* in metre.*{remedy}"):
+        open_scene(near)
+    if units == "km":
+        near[0].drop_attrs(deep=False).to_netcdf(tmp_path / "near.nc")
+        with pytest.raises(ValueError, match=rf"near\.nc' are in {units}, .*{remedy}"):
+            open_scene(tmp_path / "near.nc")
+        named = near.rio.write_crs("+proj=utm +zone=33 +units=km")
+        assert open_scene(named).rio.transform().a == pytest.approx(0.01)
+
+
 class TestCornersAsCoordinates:
     def corners(self, scene):
         plain = scene.drop_vars("spatial_ref").assign_coords(x=scene.x - 5, y=scene.y + 5)
