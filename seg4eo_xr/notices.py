@@ -8,12 +8,14 @@ is a `Seg4EOWarning`, and ``warnings.filterwarnings("ignore", category=...)`` si
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Listener = Callable[[str, "type[Seg4EOWarning]"], None]
 
@@ -58,6 +60,21 @@ def warn(text: str, category: type[Seg4EOWarning], *, stacklevel: int = 1) -> No
         sys.modules["distributed"].warn(text, category, stacklevel + 1)
     else:
         warnings.warn(text, category, stacklevel=stacklevel + 1)
+
+
+@contextmanager
+def without_log(name: str) -> Iterator[None]:
+    """Keep back what another library logs meanwhile; Python prints warnings if nobody set a log."""
+
+    def keep_back(record: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger(name)
+    logger.addFilter(keep_back)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep_back)
 
 
 def _is_far_worker() -> bool:

@@ -16,7 +16,7 @@ import xarray as xr
 from dask.base import tokenize
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-from seg4eo_xr.notices import warn
+from seg4eo_xr.notices import warn, without_log
 from seg4eo_xr.scenes.file_layout import (
     BY_BAND,
     FileLayout,
@@ -436,7 +436,8 @@ def _require_complete(path: str | Path, what: str) -> None:
 
     size = Path(path).stat().st_size
     try:
-        with tifffile.TiffFile(path) as tiff:
+        # it complains of ordinary nodata values, as -3.4028234663852886e+38 of float32
+        with without_log("tifffile"), tifffile.TiffFile(path) as tiff:
             page = tiff.pages.first
             ends = np.add(page.dataoffsets, page.databytecounts)
     except (tifffile.TiffFileError, IndexError, ValueError, AttributeError):

@@ -8,7 +8,9 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg4eo_xr.scenes.open import open_scene
 from seg4eo_xr.scenes.rasters import read_scene
+from seg4eo_xr.scenes.statistics import band_statistics
 from seg4eo_xr.testing import synthetic_sentinel2
 
 SHAPE = (10, 40, 56)
@@ -66,3 +68,15 @@ def test_what_does_not_come_over_the_network_is_no_damaged_file(source, remedy):
     ):
         read_scene(source)
     assert "truncated" not in str(caught.value)
+
+
+@pytest.mark.parametrize("nodata", [-3.4028234663852886e38, 3.4e38, -9999.9])
+def test_usual_nodata_values_of_real_numbers_mark_pixels_in_silence(nodata, tmp_path, caplog):
+    with caplog.at_level("WARNING"):
+        scene, _ = synthetic_sentinel2((16, 20), nodata_wedge=False)
+        numbers = scene.astype("float32").drop_attrs(deep=False)
+        numbers[:, :, :4] = nodata
+        numbers.rio.write_nodata(nodata).rio.to_raster(tmp_path / "real.tif")
+        opened = open_scene(tmp_path / "real.tif")
+    assert not caplog.records
+    assert (band_statistics(opened)["count"] == 16 * 16).all()
