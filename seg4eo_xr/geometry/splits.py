@@ -111,13 +111,18 @@ class RandomSplit(_Shares):
         ndarray of str, ``(patch,)``
             ``train``, ``validation`` or ``test``, so that the ratios hold of fixed and new patches
             together. Each split with a share gets at least one patch where there are enough, in
-            this order.
+            this order. Patches with less than half of the ground of the largest are dealt after
+            the others.
         """
         names = patches.fixed.astype(_NAME)
-        free = np.flatnonzero(names == "")
-        counts = share_out(len(free), self.ratios, _counts(names))
-        dealt = np.repeat(np.array(SPLITS), counts)
-        names[free] = np.random.default_rng(self.random_seed).permutation(dealt)
+        free = names == ""
+        generator = np.random.default_rng(self.random_seed)
+        # Patches at the edges may hold little ground: no split shall get these alone.
+        ground = patches.windows[:, 2] * patches.windows[:, 3]
+        large = 2 * ground >= ground.max(initial=0, where=free)
+        for group in (free & large, free & ~large):
+            counts = share_out(int(group.sum()), self.ratios, _counts(names))
+            names[group] = generator.permutation(np.repeat(np.array(SPLITS), counts))
         return names
 
 

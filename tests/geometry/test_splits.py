@@ -184,3 +184,14 @@ def test_a_column_names_the_splits_in_any_spelling():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_patches_with_little_ground_are_no_split_by_themselves(seed):
+    heights = np.where(np.arange(24) % 2, 224, 23)
+    names = RandomSplit(random_seed=seed).assign(
+        Footprints.of(np.arange(24) * 224, 0, heights, 224)
+    )
+    for split in SPLITS:
+        assert (heights[names == split] == 224).any()
+    assert [int((names == split).sum()) for split in SPLITS] == [18, 4, 2]
