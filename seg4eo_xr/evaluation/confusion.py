@@ -43,6 +43,7 @@ from seg4eo_xr.scenes.unlabelled import (
     USUAL,
     free_code,
     is_assumed,
+    one_warning_of_codes,
     warn_of_assumed,
     warn_of_counted,
 )
@@ -141,10 +142,11 @@ def evaluate(
                 f"zones (--zones) need one map, got {len(prediction)}; join the maps first, as "
                 "with `gdalbuildvrt all.vrt *.tif`"
             )
-        compared = {
-            name: _compared(one, its_reference, options, classes, None)
-            for name, (one, its_reference) in paired(prediction, reference).items()
-        }
+        with one_warning_of_codes():
+            compared = {
+                name: _compared(one, its_reference, options, classes, None)
+                for name, (one, its_reference) in paired(prediction, reference).items()
+            }
         labelled = any(any_label for _, any_label in compared.values())
         evaluation = combined(
             {name: scene for name, (scene, _) in compared.items()},
@@ -178,9 +180,11 @@ def _compared(
         options.border_widths,
         None if zones is None else zones_of(zones, options.zone_column, predicted),
     )
-    if classes is not None and USUAL in classes.codes and options.ignore is None:
-        # the user says that it is a class, so there is nothing to warn of
-        options = replace(options, ignore=free_code({USUAL, -1, *classes.codes}))
+    named = ClassTable.from_attrs(predicted.attrs)
+    known = named if classes is None else classes
+    if known is not None and USUAL in known.codes and options.ignore is None:
+        # the user or the map says that it is a class, so there is nothing to warn of
+        options = replace(options, ignore=free_code({USUAL, -1, *known.codes}))
     reference = reference_layer(reference)
     points, what = read_points(reference, options)
     if points is None:
@@ -191,7 +195,6 @@ def _compared(
     else:
         tally, told, coding = tally_points(points, predicted, what, options, counting)
         attrs = coding.to_attrs()
-    named = ClassTable.from_attrs(predicted.attrs)
     if classes is not None:
         require_same_classes(named, classes, "the map")
         named = classes

@@ -26,6 +26,7 @@ from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.matching import NUMBERED, names_nothing
 from seg4eo_xr.scenes.open import band_names_of, open_scene
+from seg4eo_xr.scenes.unlabelled import one_warning_of_codes
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES
 
 if TYPE_CHECKING:
@@ -162,29 +163,30 @@ def extract_batch(
     table = as_class_table(classes)
     named = _named_classes(wanted, labels) if table is None else None
     sources: list[PatchSource] = []
-    for pair in wanted:
-        try:
-            source = _planned(
-                pair,
-                options,
-                labels,
-                classes=table,
-                named=named,
-                grid=grid,
-                id_column=id_column,
-                rule=rule,
-                scene_options=scene_options,
-            )
-            if sources:
-                source = in_order_of(source, band_names_of(sources[0].scene))
-                marked = (one for one in sources if has_nodata(one.scene))
-                require_alike(next(marked, sources[0]), source)
-            if existing is not None:
-                source = in_order_of(source, existing.contract.bands)
-                existing.require_fits(source, options)
-            sources.append(source)
-        except _SCENE_ERRORS as error:
-            report(pair.name, error)
+    with one_warning_of_codes():
+        for pair in wanted:
+            try:
+                source = _planned(
+                    pair,
+                    options,
+                    labels,
+                    classes=table,
+                    named=named,
+                    grid=grid,
+                    id_column=id_column,
+                    rule=rule,
+                    scene_options=scene_options,
+                )
+                if sources:
+                    source = in_order_of(source, band_names_of(sources[0].scene))
+                    marked = (one for one in sources if has_nodata(one.scene))
+                    require_alike(next(marked, sources[0]), source)
+                if existing is not None:
+                    source = in_order_of(source, existing.contract.bands)
+                    existing.require_fits(source, options)
+                sources.append(source)
+            except _SCENE_ERRORS as error:
+                report(pair.name, error)
     if sources:
         sources = in_one_table(sources, existing, report=report)[0]
     if not sources and existing is not None:

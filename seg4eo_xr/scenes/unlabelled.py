@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.label_options import LabelWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     import dask.array as da
 
@@ -32,6 +34,7 @@ _PIXELS_AT_ONCE = 1 << 20
 _MOST_PIXELS = 48_000_000
 _MOST_REMOTE_PIXELS = 4_000_000
 _MOST_LISTED = 12  # codes in a message
+_joining: ContextVar[list[tuple[CodeCounts, str]] | None] = ContextVar("joining", default=None)
 
 
 def free_code(classes: Iterable[int]) -> int:
@@ -108,7 +111,7 @@ class CodeCounts:
 
 
 def _share(count: int, total: int, unit: str = "pixels") -> str:
-    return f"{count:,} of {total:,} {unit} ({100 * count / total:.2g} %)"
+    return f"{count:,} of {total:,} {unit} ({100 * count / total:.3g} %)"
 
 
 def count_codes(array: np.ndarray | da.Array, *, remote: bool = False) -> CodeCounts:
@@ -272,6 +275,12 @@ def warn_of_codes(
     stacklevel
         As of `warnings.warn`.
     """
+    joining = _joining.get()
+    if joining is not None:
+        odd = {code for code in counts.pixels if code == USUAL or code < 0}
+        if odd - set(classes):
+            joining.append((counts.without(odd & set(classes)), what))
+        return
     if USUAL in counts.pixels and USUAL not in classes:
         codes = list(counts.pixels)
         listed = " ".join(map(str, codes if len(codes) <= _MOST_LISTED else [*codes[:2], "..."]))
@@ -285,6 +294,21 @@ def warn_of_codes(
         )
     others = counts.without(classes)
     warn_of_negative(others.pixels, counts.total, what, stacklevel=stacklevel + 1)
+
+
+@contextmanager
+def one_warning_of_codes() -> Iterator[None]:
+    """Join what `warn_of_codes` has to say of many labels into one warning, at the end."""
+    found: list[tuple[CodeCounts, str]] = []
+    token = _joining.set(found)
+    try:
+        yield
+    finally:
+        _joining.reset(token)
+        if found:
+            first, others = found[0][1], len(found) - 1
+            what = f"{first} and {others} more" if others else first
+            warn_of_codes(CodeCounts.joined(counts for counts, _ in found), what, (), stacklevel=4)
 
 
 def warn_of_negative(

@@ -46,6 +46,20 @@ class TestClass255:
         assert found.matrix.tolist() == [[CODES.size - FOREGROUND, 0], [FOREGROUND, 0]]
         assert len([w for w in caught if w.category is seg.LabelWarning]) == 1
 
+    def test_a_map_that_has_it_says_so(self, given):
+        mapped = raster(MASK, "uint8", 99).assign_attrs(
+            seg.ClassTable.from_codes([0, 255]).to_attrs()
+        )
+        found = seg.evaluate(mapped, given(MASK))
+        assert found.matrix.tolist() == [[CODES.size - FOREGROUND, 0], [0, FOREGROUND]]
+
+    def test_many_references_are_warned_of_once(self):
+        background, reference = raster(MASK * 0, "uint8", 99), raster(MASK)
+        count = f"255 in {2 * FOREGROUND:,} of"
+        with pytest.warns(seg.LabelWarning, match=count) as caught:
+            seg.evaluate([background, background], [reference, reference])
+        assert len([w for w in caught if w.category is seg.LabelWarning]) == 1
+
     def test_the_user_says_which_it_is(self, given):
         background, reference = raster(MASK * 0, "uint8", 99), given(MASK)
         assert seg.evaluate(background, reference, ignore=255).matrix.tolist() == [

@@ -61,6 +61,15 @@ def pair(tmp_path):
     return make
 
 
+def test_one_warning_is_given_for_all_masks_of_a_batch(pair, tmp_path):
+    pairs = [pair("mask", MASK), pair("other", MASK)]
+    both = rf"mask.tif' and 1 more hold 255 in {2 * (MASK == 255).sum():,} of 8,192 pixels"
+    with pytest.warns(LabelWarning, match=both) as caught:
+        store = extract_batch(pairs, tmp_path / "a.zarr", **OPTIONS).store
+    assert len([w for w in caught if w.category is LabelWarning]) == 1
+    assert pixels(store)[255] == 2 * (MASK == 255).sum()
+
+
 def test_a_mask_of_0_and_255_is_extracted_and_trained_on_with_its_foreground(tmp_path):
     path = write(tmp_path / "mask.tif", MASK)
     with pytest.warns(LabelWarning, match="255 in"):
