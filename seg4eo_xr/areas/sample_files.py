@@ -224,7 +224,7 @@ def _with_references(sample: gpd.GeoDataFrame, filled: str | PathLike[str]) -> g
     require_local_path(str(filled), "filled table")
     table: Any
     if Path(filled).suffix.lower() == ".csv":
-        table = pd.read_csv(filled, dtype=str, sep=None, engine="python")
+        table = pd.read_csv(filled, dtype=str, sep=None, engine="python", encoding="utf-8-sig")
     else:
         sample_file = Path(filled).suffix.lower() == ".gpkg" and _POINTS in _layers(filled)
         table = read_vector(str(filled), layer=_POINTS if sample_file else None)

@@ -257,7 +257,9 @@ def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> 
         raise ValueError(
             f"a map of classes holds integers, but layer {str(prediction.name)!r} holds "
             f"{prediction.dtype}; give the map of the classes, in Python opened with "
-            "seg4eo_xr.open_map, which leaves the numbers as they are stored"
+            "seg4eo_xr.open_map, which leaves the numbers as they are stored; or if these numbers "
+            "are class codes, make them integers first, as with `gdalwarp -ot Int16 -dstnodata "
+            "-32768 FILE NEW`"
         )
     if prediction.chunks is None:
         prediction = with_class_255(prediction, "the map")

@@ -85,6 +85,10 @@ def read_vector(
     except (ValueError, OSError) as error:
         raise OSError(f"cannot read {str(source)!r} as vector data: {error}") from error
     if not isinstance(features, gpd.GeoDataFrame):
-        raise ValueError(f"{str(source)!r} is a table without geometries, so it labels no pixel")
+        raise ValueError(
+            f"{str(source)!r} is a table without geometries, so it labels no pixel; make points of "
+            "its coordinates first, as with `ogr2ogr points.gpkg TABLE.csv -oo "
+            "X_POSSIBLE_NAMES=lon -oo Y_POSSIBLE_NAMES=lat -a_srs EPSG:4326`"
+        )
     features.attrs["name"] = Path(source).stem
     return features

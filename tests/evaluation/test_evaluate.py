@@ -235,6 +235,12 @@ def test_a_map_store_with_further_layers_is_a_reference(tmp_path):
     assert evaluate(prediction, prediction).accuracy == 1
 
 
+def test_maps_of_real_numbers_are_refused_with_a_remedy():
+    codes = codes_of(1)
+    with pytest.raises(ValueError, match="gdalwarp -ot Int16"):
+        evaluate(raster(codes).astype(np.float32), raster(codes))
+
+
 @pytest.mark.parametrize(
     ("zones", "options", "says"),
     [
