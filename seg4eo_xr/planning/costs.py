@@ -6,20 +6,22 @@ machine, and `seg4eo_xr.planning.plan` for both together.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from itertools import product
 from math import ceil
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from seg4eo_xr.geometry.makespan import makespan
 from seg4eo_xr.inference.gathering import parts_of
+from seg4eo_xr.planning.filled import EVERY_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seg4eo_xr.geometry.tiles import TileGrid
     from seg4eo_xr.geometry.windows import WindowSpan
+    from seg4eo_xr.planning.filled import Filled
 
     Spans = tuple[Sequence[WindowSpan], Sequence[WindowSpan]]
 
@@ -60,9 +62,11 @@ class Work:
     Parameters
     ----------
     windows
-        Windows that run; those that two tiles share count twice.
+        Windows that cover the scene; those that two tiles share count twice.
+    windows_with_data
+        How many of them run, as an estimate: those without data are skipped.
     passes
-        Forward passes, each of a full batch, if no window is skipped for want of data.
+        Forward passes for these, each of a full batch.
     chunks
         Chunks of windows, which are computed one at a time.
     tiles
@@ -76,6 +80,7 @@ class Work:
     """
 
     windows: int
+    windows_with_data: int
     passes: int
     chunks: int
     tiles: int
@@ -89,7 +94,13 @@ class Work:
         return self.tasks / self.chunks
 
 
-def lazy_work(spans: Spans, blocks: Sequence[Sequence[int]], scene_tasks: int, load: Load) -> Work:
+def lazy_work(
+    spans: Spans,
+    blocks: Sequence[Sequence[int]],
+    scene_tasks: int,
+    load: Load,
+    filled: Filled = EVERY_WINDOW,
+) -> Work:
     """Count what predicting lazily does.
 
     Parameters
@@ -102,6 +113,8 @@ def lazy_work(spans: Spans, blocks: Sequence[Sequence[int]], scene_tasks: int, l
         Tasks of the scene's own graph.
     load
         What is handled.
+    filled
+        Which windows hold data.
 
     Examples
     --------
@@ -121,7 +134,8 @@ def lazy_work(spans: Spans, blocks: Sequence[Sequence[int]], scene_tasks: int, l
     tasks = scene_tasks + _cuts(spans, blocks) + 1 + (5 + load.layers) * chunks
     return Work(
         windows=sum(s.count for s in spans[0]) * sum(s.count for s in spans[1]),
-        passes=_batches(spans, load.batch_size) * load.symmetries,
+        windows_with_data=_with_data(spans, filled),
+        passes=_passes(spans, load, filled),
         chunks=chunks,
         tiles=0,
         tasks=tasks,
@@ -140,7 +154,7 @@ def _cuts(spans: Spans, blocks: Sequence[Sequence[int]]) -> int:
     return parts - whole
 
 
-def job_work(grid: TileGrid, load: Load) -> Work:
+def job_work(grid: TileGrid, load: Load, filled: Filled = EVERY_WINDOW) -> Work:
     """Count what a job does whose tiles read and run all that touches them."""
     spans = tile_spans(grid)
     seen, sizes = 1, 1
@@ -150,7 +164,8 @@ def job_work(grid: TileGrid, load: Load) -> Work:
         sizes *= axis.axis.size
     return Work(
         windows=grid.total_windows,
-        passes=_batches(spans, load.batch_size) * load.symmetries,
+        windows_with_data=_with_data(spans, filled),
+        passes=_passes(spans, load, filled),
         chunks=len(spans[0]) * len(spans[1]),
         tiles=len(grid),
         tasks=len(grid),
@@ -168,15 +183,28 @@ def tile_spans(grid: TileGrid) -> tuple[list[WindowSpan], list[WindowSpan]]:
     return vertical, horizontal
 
 
-def _batches(spans: Spans, batch_size: int) -> int:
-    return sum(n * ceil(windows / batch_size) for windows, n, _ in _kinds_of_chunks(spans))
+def _with_data(spans: Spans, filled: Filled) -> int:
+    return round(float(filled.counts(spans).sum()) * filled.share)
 
 
-def _kinds_of_chunks(spans: Spans) -> Iterator[tuple[int, int, int]]:
-    """Yield windows, how many chunks have so many, and their pixels, of each kind of chunk."""
-    rows, columns = (Counter((span.count, span.valid) for span in axis) for axis in spans)
-    for ((row, height), n), ((column, width), m) in product(rows.items(), columns.items()):
-        yield row * column, n * m, height * width
+def _passes(spans: Spans, load: Load, filled: Filled) -> int:
+    batches = sum(
+        n * ceil(windows / load.batch_size) for windows, n, _ in _kinds_of_chunks(spans, filled)
+    )
+    return ceil(batches * filled.share) * load.symmetries
+
+
+def _kinds_of_chunks(spans: Spans, filled: Filled) -> Iterator[tuple[int, int, int]]:
+    """Yield windows, how many chunks have so many, and their pixels, of each kind of chunk.
+
+    Windows are those that lie where the scene can hold data.
+    """
+    pixels = np.multiply.outer(*(np.array([span.valid for span in axis]) for axis in spans))
+    most = int(pixels.max()) + 1
+    kinds, numbers = np.unique(filled.counts(spans) * most + pixels, return_counts=True)
+    for kind, n in zip(kinds.tolist(), numbers.tolist(), strict=True):
+        windows, size = divmod(kind, most)
+        yield windows, n, size
 
 
 @dataclass(frozen=True)
@@ -208,7 +236,13 @@ class Rates:
     stored_share: float
 
 
-def run_seconds(spans: Spans, load: Load, rates: Rates, machines: int = 1) -> float:
+def run_seconds(
+    spans: Spans,
+    load: Load,
+    rates: Rates,
+    machines: int = 1,
+    filled: Filled = EVERY_WINDOW,
+) -> float:
     """Time of a run, from its first task to its last.
 
     Parameters
@@ -221,6 +255,8 @@ def run_seconds(spans: Spans, load: Load, rates: Rates, machines: int = 1) -> fl
         How fast one machine is at it.
     machines
         How many machines share the work.
+    filled
+        Which windows hold data. Chunks without any are read, but neither run nor written.
 
     Returns
     -------
@@ -231,10 +267,10 @@ def run_seconds(spans: Spans, load: Load, rates: Rates, machines: int = 1) -> fl
     kinds = [
         (
             n,
-            ceil(windows / load.batch_size) * load.symmetries * rates.pass_seconds,
-            pixels * (rates.read_seconds + rates.write_seconds),
+            ceil(windows / load.batch_size) * filled.share * load.symmetries * rates.pass_seconds,
+            pixels * (rates.read_seconds + (rates.write_seconds if windows else 0.0)),
         )
-        for windows, n, pixels in _kinds_of_chunks(spans)
+        for windows, n, pixels in _kinds_of_chunks(spans, filled)
     ]
     if rates.readers > rates.lanes:
         running = makespan([(n, run) for n, run, _ in kinds], rates.lanes * machines)

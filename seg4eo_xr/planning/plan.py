@@ -65,6 +65,9 @@ class Plan:
         What this machine was measured at; None without calibration.
     advice
         What would make it faster.
+    data_from
+        What the number of windows with data is estimated from; empty where all windows are taken to
+        hold data.
     """
 
     shape: tuple[int, int, int]
@@ -79,6 +82,7 @@ class Plan:
     job: WayCost
     rates: Rates | None
     advice: tuple[str, ...] = ()
+    data_from: str = ""
 
     def __repr__(self) -> str:
         table = table_text(_WAYS, self._rows())
@@ -101,10 +105,16 @@ class Plan:
     def _facts(self) -> list[str]:
         bands, height, width = self.shape
         shared = "this machine" if self.machines == 1 else f"{self.machines:,} machines like this"
+        work = self.lazy.work
+        estimated = [
+            f"about {work.windows_with_data:,} of {work.windows:,} windows hold data (estimated "
+            f"from {self.data_from}); the others are skipped"
+        ]
         return [
             f"Plan for {bands} bands of {height:,} × {width:,} px",
             f"windows of {self.window} px, overlap {self.overlap}; batches of {self.batch_size}, "
             f"{self.precision}, {self.device}, {shared}",
+            *(estimated if self.data_from else []),
         ]
 
     def _faster(self) -> list[str]:
@@ -115,6 +125,7 @@ class Plan:
         hours = "machine" if self.device == "cpu" else "accelerator"
         lines: list[tuple[str, list[str]]] = [
             ("windows", [f"{way.work.windows:,}" for way in ways]),
+            ("windows with data", [f"{way.work.windows_with_data:,}" for way in ways]),
             ("forward passes", [f"{way.work.passes:,}" for way in ways]),
             ("chunks", [f"{way.work.chunks:,}" for way in ways]),
             ("tiles", [f"{way.work.tiles:,}" if way.work.tiles else "-" for way in ways]),

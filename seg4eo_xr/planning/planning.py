@@ -20,6 +20,7 @@ from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.options import changed
 from seg4eo_xr.planning.activations import forward_bytes
 from seg4eo_xr.planning.costs import Load, job_work, lazy_work, run_seconds, tile_spans
+from seg4eo_xr.planning.filled import filled_windows
 from seg4eo_xr.planning.memory import ChunkShape, NetworkMemory, peak_memory
 from seg4eo_xr.planning.plan import Plan, WayCost
 from seg4eo_xr.planning.timing import calibrate as measure_rates
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from seg4eo_xr.geometry.tiles import TileGrid
     from seg4eo_xr.inference.window_runner import WindowRunner
     from seg4eo_xr.planning.costs import Rates, Spans, Work
+    from seg4eo_xr.planning.filled import Filled
     from seg4eo_xr.planning.memory import Memory
 
 # Tiles that a worker makes at a time, so that no core waits for a tile's end.
@@ -68,17 +70,18 @@ def plan(
         Machines like this one that share the work.
     calibrate
         Whether to measure this machine for time and storage: some seconds, in which a few blocks of
-        the scene are read, and windows run as they will. Otherwise nothing is read and nothing
-        runs.
+        the scene are read, some windows are searched for data, and windows run as they will.
+        Otherwise nothing is read and nothing runs.
     **changes
         Fields of `PredictOptions` to set, as ``overlap=128``.
 
     Returns
     -------
     Plan
-        Work, memory, time and storage. All windows are taken to hold data; those without are
-        skipped in a run, which is then faster. The time is that of computing and of writing a Zarr
-        store; a GeoTIFF made of it comes on top.
+        Work, memory, time and storage. Windows without data are skipped in a run; how many hold
+        data is an estimate, from where the scenes of a mosaic or the polygons of an area lie, and
+        from a sample of windows. The time is that of computing and of writing a Zarr store; a
+        GeoTIFF made of it comes on top.
 
     Raises
     ------
@@ -109,7 +112,8 @@ def plan(
         rates = replace(rates, start_seconds=rates.start_seconds + loading)
         if job.workers and active_client() is None:
             starting = process_seconds(job.workers)
-    case = _Case(array, runner, _load(array, runner), rates, machines)
+    filled = filled_windows(array, runner, read=calibrate)
+    case = _Case(array, runner, _load(array, runner), rates, machines, filled)
     grid = tile_grid(
         *(spans[0].axis for spans in runner.spans),
         tile_size=job.tile_size,
@@ -129,6 +133,7 @@ def plan(
         job=case.as_job(grid, job.workers or 1, held, starting),
         rates=rates,
         advice=speed_advice(runner),
+        data_from=filled.basis,
     )
 
 
@@ -165,6 +170,7 @@ class _Case:
     load: Load
     rates: Rates | None
     machines: int
+    filled: Filled
 
     @property
     def device(self) -> str:
@@ -179,7 +185,7 @@ class _Case:
         """Cost of one graph, in this process or on workers that are like it."""
         spans = self.runner.spans
         tasks = len(self.array.__dask_graph__())
-        work = lazy_work(spans, self.array.chunks[1:], tasks, self.load)
+        work = lazy_work(spans, self.array.chunks[1:], tasks, self.load, self.filled)
         memory = self._memory(spans, len(spans[1]), CPU_COUNT, held)
         return self._cost(work, spans, memory)
 
@@ -189,7 +195,8 @@ class _Case:
         tile = max(len(grid.horizontal.tile(i).spans) for i in range(grid.horizontal.count))
         columns = _TILES_AT_ONCE * tile
         memory = self._memory(spans, columns, -(-CPU_COUNT // processes), held)
-        return self._cost(job_work(grid, self.load), spans, memory.times(processes), starting)
+        work = job_work(grid, self.load, self.filled)
+        return self._cost(work, spans, memory.times(processes), starting)
 
     def _memory(self, spans: Spans, columns: int, lanes: int, held: int) -> Memory:
         network = self.runner.network
@@ -210,6 +217,9 @@ class _Case:
     def _cost(self, work: Work, spans: Spans, memory: Memory, starting: float = 0.0) -> WayCost:
         if self.rates is None:
             return WayCost(work, memory, None, None, None)
-        seconds = starting + run_seconds(spans, self.load, self.rates, self.machines)
-        stored = round(work.bytes_written * self.rates.stored_share)
+        running = run_seconds(spans, self.load, self.rates, self.machines, self.filled)
+        seconds = starting + running
+        # What is missing takes next to no room.
+        held = work.windows_with_data / work.windows
+        stored = round(work.bytes_written * self.rates.stored_share * held)
         return WayCost(work, memory, seconds, stored, seconds * self.machines / 3600)

@@ -24,6 +24,7 @@ from seg4eo_xr.geometry.windows import WindowAxis, WindowSpan
 from seg4eo_xr.inference.symmetries import SYMMETRIES
 from seg4eo_xr.planning.costs import Rates
 from seg4eo_xr.scenes.contract import valid_mask
+from seg4eo_xr.scenes.data_bounds import parts_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +42,10 @@ _ROUND_SECONDS = 1.0
 _BATCHES = 2
 # Side in pixels of what is read at once, at most, where blocks are larger.
 _LARGEST_SIDE = 4096
+# Different blocks that are read, at most, and one more per core.
+_BLOCKS_READ = 32
+# Chunks after which the first one is written again.
+_MOST_CHUNKS = 1000
 # What a worker loads before its first tile.
 _LOADED = "import distributed, segmentation_models_pytorch, seg4eo_xr.inference.predict"
 
@@ -73,9 +78,10 @@ def calibrate(scene: da.Array, runner: WindowRunner) -> Rates:
     running = _seconds(lambda: small(numbers, (0, 0)), lanes)
     blocks = _Blocks(scene)
     with tempfile.TemporaryDirectory(prefix="seg4eo-plan-") as folder:
-        stored = _write(Path(folder, "first"), layers)
-        names = count()
-        writing = _seconds(lambda: _write(Path(folder, str(next(names))), layers), CPU_COUNT)
+        writer = _Writer(folder, layers)
+        writer.write()
+        stored = writer.stored
+        writing = _seconds(writer.write, CPU_COUNT)
     return Rates(
         lanes=lanes,
         readers=CPU_COUNT,
@@ -142,39 +148,63 @@ def _numbers(scene: da.Array, shape: tuple[int, int], contract: Contract) -> np.
 class _Blocks:
     """Blocks of a scene, read one after the other, in an order that strides through the file.
 
-    The system keeps what was read last; other blocks each time are read as a run reads them.
+    The system keeps what was read last; other blocks each time are read as a run reads them. Their
+    graph is made small before: a run does that once per tile, and not once per block.
     """
 
     def __init__(self, scene: da.Array) -> None:
         # The last blocks may be small.
         rows, columns = (max(1, number - 1) for number in scene.numblocks[1:])
         places = [(row, column) for row in range(rows) for column in range(columns)]
-        self._scene = scene
-        self._order = cycle(places[:: max(1, isqrt(len(places)))] + places)
+        places = (places[:: max(1, isqrt(len(places)))] + places)[: _BLOCKS_READ + CPU_COUNT]
+        sides = [min(lengths[0], _LARGEST_SIDE) for lengths in scene.chunks[1:]]
+        starts = [np.cumsum([0, *lengths]).tolist() for lengths in scene.chunks[1:]]
+        corners = [(starts[0][row], starts[1][column]) for row, column in places]
+        blocks = parts_alone(
+            scene,
+            [
+                (slice(None), slice(top, top + sides[0]), slice(left, left + sides[1]))
+                for top, left in corners
+            ],
+        )
+        self._order = cycle(list(blocks))
         self._lock = Lock()
-        self._sides = tuple(slice(min(lengths[0], _LARGEST_SIDE)) for lengths in scene.chunks[1:])
-        self.pixels = self._sides[0].stop * self._sides[1].stop
+        self.pixels = sides[0] * sides[1]
 
     def read(self) -> None:
         """Read the next block."""
         with self._lock:
-            row, column = next(self._order)
-        self._scene.blocks[:, row, column][:, *self._sides].compute(scheduler="sync")
+            block = next(self._order)
+        block.compute(scheduler="sync")
 
 
-def _write(folder: Path, layers: Mapping[str, np.ndarray]) -> int:
-    """Write a map's chunk as the stores do; return its bytes on disk."""
-    group = zarr.open_group(folder, mode="w")
-    for name, values in layers.items():
-        array = group.create_array(
-            name,
-            shape=values.shape,
-            chunks=values.shape,
-            dtype=values.dtype,
-            compressors=ZstdCodec(level=3),
-        )
-        array[...] = values
-    return sum(path.stat().st_size for path in folder.rglob("c/**/*") if path.is_file())
+class _Writer:
+    """Writes chunks of a map as the stores do, one after the other."""
+
+    def __init__(self, folder: str, layers: Mapping[str, np.ndarray]) -> None:
+        self._folder, self._layers, self._next = Path(folder), layers, count()
+        group = zarr.open_group(self._folder, mode="w")
+        self._arrays = {
+            name: group.create_array(
+                name,
+                shape=(_MOST_CHUNKS, *values.shape),
+                chunks=(1, *values.shape),
+                dtype=values.dtype,
+                compressors=ZstdCodec(level=3),
+            )
+            for name, values in layers.items()
+        }
+
+    def write(self) -> None:
+        """Write the next chunk."""
+        index = next(self._next) % _MOST_CHUNKS
+        for name, values in self._layers.items():
+            self._arrays[name][index] = values
+
+    @property
+    def stored(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self._folder.rglob("c/**/*") if path.is_file())
 
 
 def _seconds(work: Callable[[], object], lanes: int) -> float:

@@ -14,6 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from seg4eo_xr.scenes.bands import with_nodata
 from seg4eo_xr.scenes.cubes import cube_of_array
+from seg4eo_xr.scenes.data_bounds import BoundedLayer
 from seg4eo_xr.scenes.forms import scene_of_array
 from seg4eo_xr.scenes.shapes import Shapes, shapes_on_scene
 from seg4eo_xr.scenes.vectors import read_vector
@@ -169,9 +170,12 @@ def _clip_blocks(data: da.Array, shapes: Shapes, origin: tuple[int, int], fill: 
         else:
             shape = tuple(n[i] for n, i in zip(data.chunks, index, strict=True))
             tasks[name, *index] = (np.full, shape, fill, data.dtype)
+    kept = [np.array(span)[at] for span, at in zip(spans, np.nonzero(reached), strict=True)]
+    bounds = np.stack(kept, 1) - np.array(origin)[:, None]
+    layer = BoundedLayer(tasks, bounds, data.shape[-2:], source=data.name)
     graph = HighLevelGraph.merge(data.dask, shared.dask)
     graph = HighLevelGraph(
-        {**graph.layers, name: tasks},
+        {**graph.layers, name: layer},
         {**graph.dependencies, name: {data.name, shared.key}},
     )
     return da.Array(graph, name, data.chunks, meta=data._meta)

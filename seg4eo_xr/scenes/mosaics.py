@@ -23,6 +23,7 @@ from seg4eo_xr.scenes.bands import (
 )
 from seg4eo_xr.scenes.clipping import with_room_for_nodata
 from seg4eo_xr.scenes.contract import valid_mask
+from seg4eo_xr.scenes.data_bounds import BoundedLayer
 from seg4eo_xr.scenes.grid import place, same_crs
 from seg4eo_xr.scenes.harmonize import of_one_convention, unmarked
 from seg4eo_xr.scenes.open import open_scene
@@ -218,6 +219,8 @@ class _Part(NamedTuple):
     data: da.Array
     row: int
     col: int
+    bounds: tuple[tuple[int, int], ...]
+    """Rows and columns of the mosaic that the scene covers."""
 
     @classmethod
     def of(
@@ -245,7 +248,7 @@ class _Part(NamedTuple):
             resampled = resample(scene, window, resampling=options.resampling, fill=_nodata(scene))
             data = resampled.data
         data = data.rechunk({0: -1, 1: _BLOCK, 2: _BLOCK}, method="tasks")
-        return cls(data, blocks[0][0], blocks[1][0])
+        return cls(data, blocks[0][0], blocks[1][0], tuple(inside))
 
 
 def _aligned(scene: xr.DataArray, window: Grid, shift: float) -> da.Array | None:
@@ -288,9 +291,11 @@ def _merge_parts(parts: Sequence[_Part], grid: Grid, like: xr.DataArray) -> da.A
         tasks[name, 0, row, col] = (
             (np.full, shape, fill, dtype) if keys is None else (first_valid, keys, nodata)
         )
+    bounds = np.array([part.bounds for part in parts], np.int64).reshape(-1, 2, 2)
+    layer = BoundedLayer(tasks, bounds, (grid.height, grid.width))
     graph = HighLevelGraph.merge(*(part.data.dask for part in parts))
     graph = HighLevelGraph(
-        {**graph.layers, name: tasks},
+        {**graph.layers, name: layer},
         {**graph.dependencies, name: {part.data.name for part in parts}},
     )
     return da.Array(graph, name, ((bands,), rows, cols), meta=np.empty((0, 0, 0), dtype))
