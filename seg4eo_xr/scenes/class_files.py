@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg4eo_xr.scenes.classes import ClassTable, default_color
+from seg4eo_xr.notices import warn
+from seg4eo_xr.scenes.classes import ClassTable, class_name, default_color
+from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.scenes.matching import MADE_UP
 from seg4eo_xr.scenes.raster_classes import CODE_COLUMNS, NAME_COLUMNS, parsed_xml, raster_rows
 from seg4eo_xr.scenes.rasters import is_remote, require_local_path
@@ -44,7 +46,8 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
     path
         - ``.csv``: the columns ``code``, ``name`` and ``color`` (or ``value``, ``label``,
           ``colour``; or ``red``, ``green`` and ``blue``), between commas, semicolons or tabs.
-          Names and colours may be missing; colours may have names of CSS, as ``green``.
+          Names and colours may be missing; colours may have names of CSS, as ``green``. A
+          semicolon in a name becomes a comma, in the other files as well.
         - ``.qml``: a style of QGIS, of a raster with a palette or of vectors with categories.
           Categories of names get the codes 1..N in the order of the style.
         - ``.txt``, ``.clr``: a colour map of QGIS, GDAL or Esri, a line ``code red green blue``
@@ -62,7 +65,12 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
     FileNotFoundError, OSError
         If the file is missing or unreadable.
     ValueError
-        If it holds no classes, a code twice, or a line that cannot be understood.
+        If it holds no classes, a code or a column twice, or a line that cannot be understood.
+
+    Warns
+    -----
+    LabelWarning
+        If no column of a CSV has a known heading for names, but it has columns of other headings.
 
     Examples
     --------
@@ -168,7 +176,7 @@ def _table(rows: Sequence[Row], what: str) -> ClassTable:
     try:
         return ClassTable.from_codes(
             codes,
-            [name or f"class {code}" for code, name, _ in ordered],
+            [class_name(name or "") or f"class {code}" for code, name, _ in ordered],
             [color or default_color(index) for index, (_, _, color) in enumerate(ordered)],
         )
     except ValueError as error:
@@ -179,7 +187,15 @@ def _csv_rows(text: str, what: str) -> Iterator[Row]:
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    fields = {field.strip().lower(): field for field in reader.fieldnames or () if field}
+    written = [field for field in reader.fieldnames or () if field]
+    headings = ["_".join(field.lower().split()) for field in written]
+    fields = dict(zip(headings, written, strict=True))
+    used = {name for names in _COLUMNS.values() for name in names}
+    twice = sorted({name for name in used if headings.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{what} has the columns {twice} more than once; rename or drop all but one of each"
+        )
     column = {
         key: next((fields[name] for name in names if name in fields), None)
         for key, names in _COLUMNS.items()
@@ -189,11 +205,24 @@ def _csv_rows(text: str, what: str) -> Iterator[Row]:
             f"{what} has the columns {list(fields)}, but needs one of {list(_COLUMNS['code'])} for "
             "the codes"
         )
+    if column["name"] is None and not used.issuperset(fields):
+        warn(
+            f"{what} has no column of names among {list(_COLUMNS['name'])}, so its classes have "
+            f"the names of their codes; if {sorted(set(fields) - used)} holds the names, call it "
+            "'name'",
+            LabelWarning,
+            stacklevel=4,
+        )
     for row in reader:
         cells = {key: (row.get(name) or "").strip() for key, name in column.items() if name}
         if not any(cells.values()):
             continue
         place = f"{what}, line {reader.line_num}"
+        if any(row.get(None) or ()):
+            raise ValueError(
+                f"{place} has more cells than the heading has columns: {row[None]} are too many; "
+                f'put a name that holds {delimiter!r} in quotes, as "trees{delimiter} tall"'
+            )
         channels = [cells.get(key, "") for key in ("red", "green", "blue")]
         color = cells.get("color") or (",".join(channels) if all(channels) else "")
         yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -206,8 +207,11 @@ class ClassTable:
 
 
 def class_name(text: str) -> str:
-    """Name of a class as tables hold it: without outer blanks, and with commas for semicolons."""
-    return text.strip().replace(";", ",")
+    """Name of a class as tables hold it: without outer blanks, and with commas for semicolons.
+
+    An accent is part of its letter, however the text was typed.
+    """
+    return unicodedata.normalize("NFC", text).strip().replace(";", ",")
 
 
 def holds_classes(array: xr.DataArray) -> bool:

@@ -263,7 +263,7 @@ def _in_one_spelling(texts: list[str], known: Sequence[str], what: str) -> list[
             LabelWarning,
             stacklevel=6,
         )
-    spelt |= {name.casefold(): name for name in known}
+    spelt |= {class_name(name).casefold(): name for name in known}
     return [text if text in known else spelt[text.casefold()] for text in texts]
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     # Code, name and colour; the last two may be missing.
     Row = tuple[int, str | None, str | None]
 
-CODE_COLUMNS = ("code", "value", "class_id", "class_value", "id", "number")
+CODE_COLUMNS = (
+    *("code", "value", "class_id", "class_code", "class_value"),
+    *("gridcode", "id", "number"),
+)
 NAME_COLUMNS = ("name", "label", "class_name", "class", "description", "title")
 
 
@@ -66,8 +69,9 @@ def raster_rows(path: str | PathLike[str], what: str) -> list[Row]:
         code: "#{:02x}{:02x}{:02x}".format(*(int(entry.get(c, "0")) for c in ("c1", "c2", "c3")))
         for code, entry in enumerate(band.findall("./ColorTable/Entry"))
     }
-    names = _attribute_table(band.find("./GDALRasterAttributeTable"))
-    names = names or _attribute_table(_sidecar_table(path, what))
+    table = band.find("./GDALRasterAttributeTable")
+    names, own_colors = _attribute_table(_sidecar_table(path, what) if table is None else table)
+    colors |= own_colors
     if not names:
         listed = enumerate(band.findall("./CategoryNames/Category"))
         names = {code: class_name(node.text or "") for code, node in listed}
@@ -88,13 +92,16 @@ def _sidecar_table(path: str | PathLike[str], what: str) -> ElementTree.Element 
 
 
 # What GDAL's numbers for the use of a column mean.
-_NAME_USE, _VALUE_USES = "2", ("5", "3")
+_NAME_USE, _VALUE_USES, _LAST_USE = "2", ("5", "3"), "4"
+_COLOR_USES = {"6": "red", "7": "green", "8": "blue"}
 
 
-def _attribute_table(table: ElementTree.Element | None) -> dict[int, str]:
-    """Names by code of GDAL's raster attribute table."""
+def _attribute_table(
+    table: ElementTree.Element | None,
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Names and colours by code of GDAL's raster attribute table."""
     if table is None:
-        return {}
+        return {}, {}
     columns = [
         (field.findtext("Usage", ""), field.findtext("Name", "").strip().lower())
         for field in table.findall("FieldDefn")
@@ -107,6 +114,28 @@ def _attribute_table(table: ElementTree.Element | None) -> dict[int, str]:
 
     value, name = position(_VALUE_USES, CODE_COLUMNS), position([_NAME_USE], NAME_COLUMNS)
     if value is None or name is None:
-        return {}
+        return {}, {}
     rows = [[cell.text or "" for cell in row.findall("F")] for row in table.findall("Row")]
-    return {int(float(row[value])): class_name(row[name]) for row in rows}
+    last = position([_LAST_USE], [])
+    if last is not None and any(float(row[value]) != float(row[last]) for row in rows):
+        return {}, {}  # names of ranges, not of codes
+    codes = [int(float(row[value])) for row in rows]
+    names = {code: class_name(row[name]) for code, row in zip(codes, rows, strict=True)}
+    channels = [position([use], [channel]) for use, channel in _COLOR_USES.items()]
+    return names, _colors_of(codes, rows, [place for place in channels if place is not None])
+
+
+def _colors_of(
+    codes: Sequence[int], rows: Sequence[Sequence[str]], channels: Sequence[int]
+) -> dict[int, str]:
+    """Colours by code, where a table has columns of all three channels, of 0..255."""
+    if len(channels) < 3 or not rows:
+        return {}
+    try:
+        numbers = [[round(float(row[channel])) for channel in channels] for row in rows]
+    except ValueError:
+        return {}
+    if min(map(min, numbers)) < 0 or max(map(max, numbers)) > 255:
+        return {}
+    texts = ["#{:02x}{:02x}{:02x}".format(*row) for row in numbers]
+    return dict(zip(codes, texts, strict=True))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from seg4eo_xr.scenes.class_files import named_classes, read_classes, write_classes
 from seg4eo_xr.scenes.classes import ClassTable, default_color
+from seg4eo_xr.scenes.label_options import LabelWarning
 
 NAMES = st.text(
     st.characters(min_codepoint=33, max_codepoint=0x17F, exclude_characters=";\x7f\x85\xa0"),
@@ -92,6 +93,24 @@ def test_names_and_colours_may_be_missing(write):
     assert named.names == ("class 1", "water")
 
 
+def test_headings_have_blanks_and_capitals(write):
+    table = read_classes(write("classes.csv", "Class Code;Class Name;Count\n3;water;9\n"))
+    assert table == ClassTable.from_codes([3], ["water"])
+
+
+def test_names_under_an_unknown_heading_are_missed_aloud(write):
+    path = write("classes.csv", "id,Bezeichnung\n3,Wasser\n")
+    with pytest.warns(LabelWarning, match=r"\['bezeichnung'\] holds the names, call it 'name'"):
+        assert read_classes(path).names == ("class 3",)
+
+
+def test_semicolons_and_accents_are_written_in_one_way(write):
+    text = 'code,name,color\n1,"reed; wet",\n2,fore\u0302t,\n'
+    assert read_classes(write("classes.csv", text)).names == ("reed, wet", "for\u00eat")
+    style = RASTER_STYLE.replace("grass &amp; herbs", "reed; wet")
+    assert read_classes(write("style.qml", style)).names == ("class 10", "reed, wet")
+
+
 def test_a_raster_style(write):
     table = read_classes(write("style.qml", RASTER_STYLE))
     assert table == ClassTable.from_codes(
@@ -149,13 +168,32 @@ def test_the_attribute_table_of_a_raster(tmp_path, write):
         "</FieldDefn>"
         for i, (name, kind, use) in enumerate(kinds)
     )
+    table = "<PAMDataset><PAMRasterBand band='1'><GDALRasterAttributeTable>"
+    end = f"{rows}</GDALRasterAttributeTable></PAMRasterBand></PAMDataset>"
+    write("map.tif.aux.xml", f"{table}{fields}{end}")
+    expected = ClassTable.from_codes([311], ["forest"], [default_color(0)])
+    assert read_classes(path) == named_classes(path) == expected
+    # where the second column is the end of a range, the names are those of ranges
+    ranges = fields.replace("<Usage>5<", "<Usage>3<").replace("<Usage>1<", "<Usage>4<")
+    write("map.tif.aux.xml", f"{table}{ranges}{end}")
+    assert named_classes(path) is None
+
+
+def test_an_attribute_table_has_colours(tmp_path, write):
+    path = _raster(tmp_path / "map.tif")
+    columns = [("Value", 0, 5), ("Class", 2, 2)]
+    columns += [("R", 0, 6), ("G", 0, 7), ("B", 0, 8)]
+    fields = "".join(
+        f"<FieldDefn><Name>{name}</Name><Type>{kind}</Type><Usage>{use}</Usage></FieldDefn>"
+        for name, kind, use in columns
+    )
+    cells = "".join(f"<F>{cell}</F>" for cell in (3, "roof", 10, 0, 255))
     write(
         "map.tif.aux.xml",
         "<PAMDataset><PAMRasterBand band='1'><GDALRasterAttributeTable>"
-        f"{fields}{rows}</GDALRasterAttributeTable></PAMRasterBand></PAMDataset>",
+        f"{fields}<Row>{cells}</Row></GDALRasterAttributeTable></PAMRasterBand></PAMDataset>",
     )
-    expected = ClassTable.from_codes([311], ["forest"], [default_color(0)])
-    assert read_classes(path) == named_classes(path) == expected
+    assert named_classes(path) == ClassTable.from_codes([3], ["roof"], ["#0a00ff"])
 
 
 @pytest.mark.parametrize(
@@ -168,7 +206,8 @@ def test_the_attribute_table_of_a_raster(tmp_path, write):
         ("a.csv", "code,color\n1,#11223344\n", "without opacity"),
         ("a.csv", 'code,color\n1,"1,2,300"\n', "0..255"),
         ("a.csv", "code,name\n40000,water\n", r"a\.csv.*16 bits.*40000"),
-        ("a.csv", "code,name\n1,wa;ter\n", "class name.*'wa;ter'"),
+        ("a.csv", "code,name,Name\n1,water,sea\n", r"columns \['name'\] more than once"),
+        ("a.csv", "code,name\n1,trees, tall\n", "line 2 has more cells.*' tall'.*in quotes"),
         ("a.csv", "code,name\n", "holds no class.*expected a CSV"),
         ("a.csv", "", "needs one of"),
         ("a.txt", "1 2 3\n", r"a\.txt.*line 1: expected 'code red green blue'.*'1 2 3'"),
