@@ -119,8 +119,9 @@ class TestLog:
         own = [name for name, code in made if code == "logging.getLogger(__name__)"]
         assert {"seg4eo_xr/scenes/open.py", "seg4eo_xr/training/fit.py"} < set(own)
         others = {name for name, code in made if code != "logging.getLogger(__name__)"}
-        # those that turn the logs of Lightning and dask down, or bring that of workers here
+        # those that turn the logs of others down, or bring that of workers here
         assert others == {
+            "seg4eo_xr/notices.py",
             "seg4eo_xr/training/devices.py",
             "seg4eo_xr/jobs/own_worker.py",
             "seg4eo_xr/jobs/worker_log.py",
