@@ -12,6 +12,7 @@ from toy_network import TinyNetwork
 from toy_training import tiny_network
 
 from seg4eo_xr.models.checkpoint import load_checkpoint
+from seg4eo_xr.training import sizing
 from seg4eo_xr.training.config import TrainConfig
 from seg4eo_xr.training.devices import Processes
 from seg4eo_xr.training.fit import train
@@ -64,11 +65,13 @@ def test_a_batch_of_a_training_is_tried_on_its_device(
     task = SegmentationTask(TinyNetwork(), patches.contract, CONFIG, steps_per_epoch=1)
     before = {name: value.clone() for name, value in task.network.state_dict().items()}
     processes = Processes("mps", 1, freezes=False, amp=False)
-    processor = torch.device("cpu")
-    with (
-        memory_for(memory),
-        mock.patch("seg4eo_xr.training.sizing.torch.device", return_value=processor),
-    ):
+    tried = sizing.step_fits
+
+    def fits_here(task: SegmentationTask, device: torch.device, *how: Any) -> Any:
+        assert device.type == "mps"  # which this machine may lack
+        return tried(task, torch.device("cpu"), *how)
+
+    with memory_for(memory), mock.patch.object(sizing, "step_fits", fits_here):
         found = fitting_batch_size(task, processes, 16, 27)
     assert found == expected
     after = task.network.state_dict()
