@@ -67,8 +67,8 @@ class Train(Command):
     overwrite: bool = False
     """Replace another run in save_dir."""
     resume: bool = False
-    """Go on with a run in save_dir that was stopped; options that are not given are the run's, and
-    epochs can be raised."""
+    """Go on with the run in save_dir; options that are not given are the run's. Epochs (with
+    reduce_plateau) and patience can be raised, also of a finished run."""
     val_strategy: Literal["split", "kfold"] = "split"
     """Validate on the store's validation patches, or on folds as cross-validate does."""
     log_per_class: bool = False

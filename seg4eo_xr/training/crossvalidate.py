@@ -138,7 +138,10 @@ def _train_fold(
     progress: bool = False,
 ) -> None:
     """Train one fold, or go on with it; its files are what it gives."""
-    fit_positions(open_store(store), positions, config, run, progress=progress, existing="resume")
+    patches = open_store(store)
+    fit_positions(
+        patches, positions, config, run, progress=progress, existing="resume", keep_state=False
+    )
 
 
 def _plan(patches: PatchStore, config: TrainConfig, folds: FoldOptions) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 
-from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
+from seg4eo_xr.models.checkpoint import Checkpoint
 from seg4eo_xr.models.zoo import ModelSpec, build_model, pretrained_weights, require_patch_size
 from seg4eo_xr.options import changed
 from seg4eo_xr.patches.store import open_store
@@ -30,9 +30,10 @@ from seg4eo_xr.training.loggers import make_loggers, require_loggers
 from seg4eo_xr.training.report import finish_run
 from seg4eo_xr.training.resuming import (
     StateSaver,
+    asks_for_more,
     options_of_run,
-    require_same_options,
     require_same_run,
+    state_to_resume,
 )
 from seg4eo_xr.training.run import TrainingRun, read_run
 from seg4eo_xr.training.sizing import fitting_batch_size, is_out_of_memory, memory_message
@@ -79,10 +80,11 @@ def train(
     overwrite
         Whether to replace another run in `save_dir`.
     resume
-        Whether to go on with a run in `save_dir` that was stopped, with the same options: on a
-        processor it ends with the weights that it would have had. Only ``epochs`` can be raised,
-        except with ``one_cycle``. A finished run is returned as it is; where there is none, one
-        begins.
+        Whether to go on with the run in `save_dir`, with the same options: on a processor it ends
+        with the weights that it would have had without the stop. Only ``epochs`` (with
+        ``reduce_plateau``, whose learning rate does not depend on their total) and ``patience`` can
+        be raised, also of a finished run. Otherwise a finished run is returned as it is; where
+        there is no run, one begins.
     **changes
         Single fields of `TrainConfig`, as ``epochs=50``.
 
@@ -132,6 +134,7 @@ def fit_positions(
     *,
     progress: bool = True,
     existing: Existing = "refuse",
+    keep_state: bool = True,
 ) -> TrainingRun:
     """Train a network on some patches of a store; parameters and errors are those of `train`.
 
@@ -150,6 +153,8 @@ def fit_positions(
         Whether to show a bar on standard error.
     existing
         What to do about a run in `save_dir`.
+    keep_state
+        Whether the finished run keeps the state that lets it have more epochs.
 
     Returns
     -------
@@ -160,18 +165,10 @@ def fit_positions(
     folder = RunFolder(Path(save_dir))
     if existing != "resume":
         folder.require_free(overwrite=existing == "overwrite")
-    elif folder.is_finished:
-        require_same_run(load_checkpoint(folder.final_path).config, config, folder.save_dir)
+    elif folder.is_finished and not asks_for_more(folder, config):
+        require_same_run(folder, config)
         return read_run(folder)
-    state = folder.state_path if existing == "resume" and folder.state_path.exists() else None
-    if state is not None:
-        require_same_options(state, config)
-    elif existing == "resume" and any(file.exists() for file in folder.files):
-        warnings.warn(
-            f"{folder.save_dir} holds no state to go on from: begun anew",
-            TrainingWarning,
-            stacklevel=3,
-        )
+    state = state_to_resume(folder, config) if existing == "resume" else None
     with _interrupts_explained(folder), own_randomness(config), quiet():
         start = _start(patches, positions, config)
         callbacks: list[pl.Callback] = [ReadingOrder(), RunFiles(folder, start.template)]
@@ -182,10 +179,13 @@ def fit_positions(
         if state is None:
             folder.prepare()
         trainer.loggers = make_loggers(config.logger, folder.save_dir)
-        _fit(trainer, start, state)
+        if state is None or not state.is_last(config):  # else all is done but the report
+            folder.metrics_path.unlink(missing_ok=True)  # not finished any more
+            _fit(trainer, start, None if state is None else state.path)
         device, size = start.processes.kind, start.data.batch_size
         finish_run(folder, patches, positions, device=device, batch_size=size)
-    folder.forget_state()
+    if not keep_state:
+        folder.state_path.unlink()
     return read_run(folder)
 
 

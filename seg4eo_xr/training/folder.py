@@ -58,7 +58,7 @@ class RunFolder:
 
     @property
     def state_path(self) -> Path:
-        """State from which an unfinished training is resumed; a finished one has none."""
+        """State from which the training goes on; without it a finished run gets no more epochs."""
         return self.save_dir / "training_state.ckpt"
 
     @property
@@ -82,11 +82,7 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether a training in it came to its end."""
-        return self.metrics_path.exists() and not self.state_path.exists()
-
-    def forget_state(self) -> None:
-        """Remove the state of a training that is finished."""
-        self.state_path.unlink(missing_ok=True)
+        return self.metrics_path.exists()
 
     def require_free(self, *, overwrite: bool) -> None:
         """Raise where the folder holds another run, or is no folder.

@@ -38,7 +38,8 @@ def make_schedules(
     steps, warmup = config.epochs * steps_per_epoch, config.warmup_epochs * steps_per_epoch
     first = config.warmup_lr / config.learning_rate
     if config.scheduler_type == "reduce_plateau":
-        plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=max(1, config.patience // 3))
+        epochs = plateau_patience(config.patience)
+        plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=epochs)
         schedules = [{"scheduler": plateau, "interval": "epoch", "monitor": "val_loss"}]
         if warmup:
             # multiplies the rate as it finds it, so that the plateau's halvings stay
@@ -56,6 +57,17 @@ def make_schedules(
     peaks = [group["lr"] for group in optimizer.param_groups]
     cycle = OneCycleLR(optimizer, peaks, total_steps=total, **climb)
     return [{"scheduler": cycle, "interval": "step"}]
+
+
+def plateau_patience(patience: int) -> int:
+    """Epochs without a better validation loss after which ``reduce_plateau`` halves the rate.
+
+    Parameters
+    ----------
+    patience
+        Epochs after which the training stops early.
+    """
+    return max(1, patience // 3)
 
 
 def cosine_share(step: int, *, steps: int, warmup: int = 0, first: float = 0.0) -> float:

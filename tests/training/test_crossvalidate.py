@@ -129,6 +129,7 @@ def test_random_folds_have_nothing_to_be_compared_with(patches: PatchStore, tmp_
 def test_called_again_it_trains_nothing(
     found: CrossValidation, patches: PatchStore, trained: list[str]
 ) -> None:
+    assert not list(found.save_dir.glob("fold_*/training_state.ckpt"))  # folds are many
     # threads say how, and not what; the folds are those of TWO
     again = cross_validate(patches, found.save_dir, QUICK, n_splits=2, threads=1, progress=False)
     assert trained == []

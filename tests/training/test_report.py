@@ -16,7 +16,7 @@ from seg4eo_xr.patches.extract import extract_patches
 from seg4eo_xr.scenes.contract import Contract, normalize, valid_mask
 from seg4eo_xr.testing import synthetic_sentinel2
 from seg4eo_xr.training import fit
-from seg4eo_xr.training.config import TrainConfig, TrainingWarning
+from seg4eo_xr.training.config import TrainConfig
 from seg4eo_xr.training.fit import train
 from seg4eo_xr.training.folds import FoldOptions, fold_positions
 from seg4eo_xr.training.intervals import t_interval
@@ -73,7 +73,7 @@ def counted_one_by_one(checkpoint: Checkpoint, store: PatchStore, split: Any) ->
     return matrix
 
 
-def test_a_run_leaves_seven_files(run: TrainingRun) -> None:
+def test_a_run_leaves_seven_files_and_its_state(run: TrainingRun) -> None:
     assert {file.name for file in run.save_dir.iterdir()} == {
         "model_best_loss.pth",
         "model_best_iou.pth",
@@ -82,6 +82,7 @@ def test_a_run_leaves_seven_files(run: TrainingRun) -> None:
         "model_training_plot.png",
         "model_per_class_iou.png",
         "model_metrics.json",
+        "training_state.ckpt",
     }
 
 
@@ -289,9 +290,8 @@ def test_a_run_that_is_killed_while_it_is_scored_is_finished_by_resuming(
         with pytest.raises(RuntimeError, match="killed"):
             train(patches, tmp_path / "run", config, progress=False)
     before = load_checkpoint(tmp_path / "run" / "model_final.pth").state_dict
-    # The state of an epoch is saved when the next one begins, and this is the only one.
-    with pytest.warns(TrainingWarning, match="begun anew"):
-        done = train(patches, tmp_path / "run", config, progress=False, resume=True)
+    done = train(patches, tmp_path / "run", config, progress=False, resume=True)
     after = load_checkpoint(done.final_path).state_dict
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert {file.name for file in done.save_dir.iterdir()} == {file.name for file in run.files}
+    files = {file.name for file in (*run.files, run.state_path)}
+    assert {file.name for file in done.save_dir.iterdir()} == files

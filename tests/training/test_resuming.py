@@ -41,6 +41,8 @@ CONFIG = TrainConfig(
     device="cpu",
     save_every=0,
 )
+# Two of them, which leave the encoder an epoch to be trained in.
+SHORT = replace(CONFIG, epochs=2, freeze_epochs=1)
 STATE = "training_state.ckpt"
 pytestmark = pytest.mark.filterwarnings("ignore:the encoder starts from random weights")
 
@@ -85,9 +87,8 @@ def test_a_training_resumed_from_any_state_ends_as_one_that_ran_through(
         with monkeypatch.context() as patch, noted_batches() as seen:
             patch.setattr(StateSaver, "_save", copy_too)
             whole = train(patches, tmp_path / "whole", config, progress=False)
-        assert len(copies) == 4 * 3 - 1
-        assert not whole.state_path.exists()
-        for number in (1, 5):  # in mid-epoch and at the beginning of an epoch
+        assert len(copies) == 4 * 3
+        for number in (1, 5, 11):  # in mid-epoch, at the beginning of an epoch and at the end
             with noted_batches() as after:
                 resumed = train(patches, copies[number], config, progress=False, resume=True)
             assert after == seen[number + 1 :]
@@ -111,7 +112,7 @@ def test_a_killed_training_goes_on_where_it_was(patches: PatchStore, tmp_path: P
     assert after == seen[7:]
     require_equal(whole, resumed)
     left = {file.name for file in resumed.save_dir.iterdir()}
-    assert left == {file.name for file in resumed.files}
+    assert left == {file.name for file in resumed.files} | {STATE}
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
@@ -185,8 +186,10 @@ def test_resuming_where_there_is_nothing_begins_and_a_finished_run_is_given_back
         again = train(patches, tmp_path / "run", config, progress=False, resume=True)
     assert [file.stat().st_mtime_ns for file in again.files] == times
     assert again.metrics == first.metrics
-    with pytest.raises(ValueError, match="epochs was 2 and is 3"):
-        train(patches, tmp_path / "run", replace(config, epochs=3), progress=False, resume=True)
+    with pytest.raises(ValueError, match="random_seed was 42 and is 1"):
+        train(
+            patches, tmp_path / "run", replace(config, random_seed=1), progress=False, resume=True
+        )
 
 
 @pytest.fixture
@@ -251,12 +254,103 @@ def test_a_resumed_training_can_have_more_epochs(patches: PatchStore, stopped: P
     require_equal(whole, longer)
 
 
-def test_a_cycle_keeps_its_epochs_and_no_run_gets_fewer(patches: PatchStore, stopped: Path) -> None:
+def test_no_run_gets_fewer_epochs(patches: PatchStore, stopped: Path) -> None:
     with pytest.raises(ValueError, match="epochs was 4 and is 3"):
         train(patches, stopped, progress=False, resume=True, epochs=3)
-    config = replace(CONFIG, scheduler_type="one_cycle", epochs=5)
-    with pytest.raises(ValueError, match="epochs was 4 and is 5"):
-        train(patches, stopped, config, progress=False, resume=True)
+
+
+def test_a_finished_training_can_have_more_epochs(
+    patches: PatchStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tiny_network():
+        whole = train(patches, tmp_path / "whole", replace(SHORT, epochs=5), progress=False)
+        run = train(patches, tmp_path / "run", SHORT, progress=False)
+        longer = train(patches, run.save_dir, progress=False, resume=True, epochs=3)
+        with noted_batches() as seen:
+            assert (
+                main(["train", "--resume", "--save_dir", str(run.save_dir), "--epochs", "5"]) == 0
+            )
+    assert len(seen) == 2 * 3
+    require_equal(whole, longer)
+    assert json.loads(run.metrics_path.read_text())["config"]["epochs"] == 5
+
+
+def test_a_finished_training_that_is_stopped_again_goes_on_to_its_new_end(
+    patches: PatchStore, tmp_path: Path
+) -> None:
+    with tiny_network():
+        whole = train(patches, tmp_path / "whole", replace(SHORT, epochs=4), progress=False)
+        run = train(patches, tmp_path / "run", SHORT, progress=False)
+        config = replace(SHORT, epochs=4, save_every=10_000)
+        with noted_batches(7, signal.SIGTERM), pytest.raises(KeyboardInterrupt):
+            train(patches, run.save_dir, config, progress=False, resume=True)
+        assert not run.is_finished
+        require_equal(whole, train(patches, run.save_dir, progress=False, resume=True))
+
+
+@pytest.mark.parametrize("scheduler_type", ["cosine", "one_cycle"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_rate_laid_out_over_all_epochs_keeps_their_number(
+    patches: PatchStore, tmp_path: Path, scheduler_type: str, finished: bool
+) -> None:
+    config = replace(SHORT, scheduler_type=scheduler_type)  # type: ignore[arg-type]
+    told = f"cannot have 3 epochs: with scheduler_type '{scheduler_type}' .* 2 epochs .*--overwrite"
+    with tiny_network():
+        if finished:
+            train(patches, tmp_path / "run", config, progress=False)
+        else:
+            with noted_batches(4, signal.SIGTERM), pytest.raises(KeyboardInterrupt):
+                train(patches, tmp_path / "run", config, progress=False)
+        with pytest.raises(ValueError, match=told):
+            train(patches, tmp_path / "run", progress=False, resume=True, epochs=3)
+
+
+def test_a_run_that_keeps_no_state_gets_no_more_epochs(patches: PatchStore, tmp_path: Path) -> None:
+    with tiny_network():
+        run = train(patches, tmp_path / "run", SHORT, progress=False)
+        run.state_path.unlink()
+        with pytest.raises(ValueError, match=f"cannot have more epochs: there is no {STATE}"):
+            train(patches, run.save_dir, progress=False, resume=True, epochs=3)
+        assert train(patches, run.save_dir, progress=False, resume=True).metrics == run.metrics
+
+
+@pytest.fixture
+def stopped_early(patches: PatchStore, tmp_path: Path) -> RunFolder:
+    """A training that stopped early, since its validation loss became worse."""
+    config = replace(CONFIG, epochs=12, patience=1, learning_rate=0.5, freeze_encoder=False)
+    with tiny_network():
+        run = train(patches, tmp_path / "early", config, progress=False)
+    assert len(run.log_path.read_text().splitlines()) < 1 + 12
+    return run
+
+
+def test_a_training_that_stopped_early_goes_on_with_more_patience(
+    patches: PatchStore, stopped_early: RunFolder, tmp_path: Path
+) -> None:
+    run, done = stopped_early, len(stopped_early.log_path.read_text().splitlines()) - 1
+    told = f"stopped early, after epoch {done}: .* not better for 1 epochs .*above 1 .*--patience"
+    with tiny_network():
+        assert train(patches, run.save_dir, progress=False, resume=True).metrics == run.metrics
+        with pytest.raises(ValueError, match=told):
+            train(patches, run.save_dir, progress=False, resume=True, epochs=20)
+        longer = train(patches, run.save_dir, progress=False, resume=True, patience=2)
+        config = TrainConfig.from_dict(load_checkpoint(longer.final_path).config)
+        assert config.patience == 2
+        whole = train(patches, tmp_path / "whole", config, progress=False)
+    assert len(longer.log_path.read_text().splitlines()) > 1 + done
+    require_equal(whole, longer)
+
+
+def test_a_training_that_stopped_early_is_not_trained_on_after_a_kill(
+    patches: PatchStore, stopped_early: RunFolder
+) -> None:
+    log = stopped_early.log_path.read_text()
+    stopped_early.metrics_path.unlink()  # killed while it was scored
+    with tiny_network(), noted_batches() as seen:
+        run = train(patches, stopped_early.save_dir, progress=False, resume=True)
+    assert not seen
+    assert run.is_finished
+    assert run.log_path.read_text() == log
 
 
 def test_a_damaged_state_is_refused(patches: PatchStore, stopped: Path) -> None:
@@ -279,7 +373,7 @@ def test_without_the_time_for_more_each_epoch_leaves_a_state(
     with tiny_network(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("seg4eo_xr.training.fit.StateSaver", Spy)
         train(patches, tmp_path / "run", config, progress=False)
-    assert saved == [(1, 3), (2, 6)]
+    assert saved == [(1, 3), (2, 6), (3, 9)]
 
 
 def test_a_run_without_a_state_begins_anew_and_says_so(patches: PatchStore, tmp_path: Path) -> None:
