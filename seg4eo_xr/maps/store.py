@@ -24,6 +24,7 @@ from seg4eo_xr.maps.layers import (
 from seg4eo_xr.maps.mosaic import STACK_TAG, decode_tag
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.running import run_to_the_end
+from seg4eo_xr.scenes.class_files import named_classes
 from seg4eo_xr.scenes.classes import CLASS_ATTRS
 from seg4eo_xr.scenes.rasters import is_remote, read_raster
 from seg4eo_xr.staging import commit, staging
@@ -168,7 +169,8 @@ def open_map(path: str | PathLike[str] | UPath) -> xr.Dataset:
     Dataset
         Layers ``(..., y, x)`` in the dtype of the file, nodata in ``_FillValue``, CRS and transform
         as rioxarray keeps them. A GeoTIFF's layer bears the band's description; without one it is
-        ``classes`` if it holds integers, else ``confidence``.
+        ``classes`` if it holds integers, else ``confidence``. Names of classes are those of the
+        map's own tags, else the category names or the attribute table that GDAL finds.
 
     Raises
     ------
@@ -221,6 +223,9 @@ def _open_geotiff(path: str) -> xr.Dataset:
     if layer.dtype.kind in "iu" and "flag_values" not in described:
         # Of a single layer, as labels are, rioxarray writes the attributes as those of the file.
         described |= {name: whole.pop(name) for name in CLASS_ATTRS if name in whole}
+        # what other tools call the codes, as in map.tif.aux.xml
+        named = None if "flag_values" in described else named_classes(path)
+        described |= {} if named is None else named.to_attrs()
     layer.attrs = described | {k: v for k, v in layer.attrs.items() if k == "_FillValue"}
     layer = with_class_255(layer, f"the map {path}", remote=is_remote(path))
     nodata = nodata_of(layer)

@@ -127,3 +127,29 @@ def test_the_command_line_takes_the_classes_as_codes(tmp_path):
         assert main(words) == 0
     report = json.loads((tmp_path / "e.json").read_text())
     assert report["confusion_matrix"] == [[CODES.size - FOREGROUND, 0], [FOREGROUND, 0]]
+
+
+def test_names_that_other_tools_give_to_codes_of_a_map_count(tmp_path, capsys):
+    names = ["water", "forest", "crops"]
+    codes = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32) % 3
+    grid = synthetic_sentinel2((32, 32))[1].rio.write_nodata(255)
+    plain = grid.copy(data=codes).drop_attrs(deep=False)
+    plain.rio.to_raster(tmp_path / "map.tif")
+    listed = "".join(f"<Category>{name}</Category>" for name in names)
+    (tmp_path / "map.tif.aux.xml").write_text(
+        "<PAMDataset><PAMRasterBand band='1'><CategoryNames>"
+        f"{listed}</CategoryNames></PAMRasterBand></PAMDataset>"
+    )
+    # The reference has the same codes, but of other classes.
+    turned = seg.ClassTable.from_codes([0, 1, 2], ["Crops", "Water", "Forest"])
+    reference = grid.copy(data=(codes + 1) % 3).assign_attrs(turned.to_attrs())
+    seg.write_cog(reference.to_dataset(name="classes"), tmp_path / "reference.tif")
+    files = tmp_path / "map.tif", tmp_path / "reference.tif"
+    found = seg.evaluate(*files)
+    assert found.accuracy == 1
+    assert list(found.classes.names) == names
+    assert seg.map_change(*files).changed == 0
+    assert list(seg.map_statistics(files[0]).classes.names) == names
+    line = ["--prediction", str(files[0]), "--reference", str(files[1]), "--json", "--quiet"]
+    assert main(["evaluate", *line]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 1
