@@ -13,6 +13,7 @@ from seg4eo_xr.jobs.run_folder import require_free
 from seg4eo_xr.maps.cog import remove_sidecars, write_cog
 from seg4eo_xr.maps.mosaic import CATEGORIES_SUFFIX
 from seg4eo_xr.maps.store import open_map
+from seg4eo_xr.notices import without_log
 from seg4eo_xr.patches.writing import is_local
 from seg4eo_xr.staging import commit
 
@@ -83,8 +84,9 @@ def write_outputs(run: RunFolder, layers: tuple[LayerName, ...], *, overwrite: b
         main = next(iter(made))
         others = {layer: file for layer, file in made.items() if layer != main}
         dataset = open_map(run.store)
-        # Workers elsewhere do not see this folder.
-        with dask.config.set(scheduler="threads"):
+        # Workers elsewhere do not see this folder, and nobody looks for it: the log names the
+        # final paths.
+        with dask.config.set(scheduler="threads"), without_log("seg4eo_xr.staging"):
             write_cog(dataset, made[main], overwrite=True, **others)
         # The map itself last: where it stands, the others do.
         for layer in reversed(files):

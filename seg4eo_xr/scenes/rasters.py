@@ -233,6 +233,8 @@ def _opened(path: str | Path, layout: FileLayout) -> xr.DataArray:
     with warnings.catch_warnings():
         # scales that differ by band are kept as they are, so rioxarray's hint is not needed
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ", category=UserWarning)
+        # rioxarray multiplies by transforms in a way that affine will give up
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
         opened: Any = rioxarray.open_rasterio(
             path,
             masked=False,

@@ -260,6 +260,14 @@ def test_a_job_gives_up_when_many_tiles_fail(tmp_path, monkeypatch):
     assert 2 <= len(caught.value.failures) < 8
 
 
+def test_the_log_names_final_paths(folder, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="seg4eo_xr"):
+        run_job(folder, tmp_path / "logged.tif")
+    for name in ("logged.tif", "logged_confidence.tif"):
+        assert caplog.text.count(f"wrote {tmp_path / name}\n") == 1
+    assert ".run" not in caplog.text
+
+
 def test_the_dashboard_is_told(folder, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="seg4eo_xr.jobs.order"):
         run_job(folder, tmp_path / "map.zarr")

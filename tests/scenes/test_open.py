@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 
 import dask
@@ -330,3 +331,11 @@ def test_scaling_that_a_file_has_lost_can_be_given():
     np.testing.assert_array_equal(given, scene)
     with pytest.raises(ValueError, match="scale must not be 0"):
         open_scene(scene, scale=0.0)
+
+
+def test_opening_a_file_says_nothing_of_other_libraries(tmp_path):
+    synthetic_sentinel2((64, 64))[0].rio.to_raster(tmp_path / "scene.tif")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        open_scene(tmp_path / "scene.tif").compute()
+    assert [str(one.message) for one in said if one.category is not ResourceWarning] == []
