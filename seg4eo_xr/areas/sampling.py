@@ -124,8 +124,8 @@ def map_and_strata(prediction: Raster, strata: Raster | None) -> tuple[xr.DataAr
     ValueError
         If one has no CRS, or the two differ in their grids.
     """
-    mapped = class_layer(prediction)
-    layer = mapped if strata is None else class_layer(strata)
+    mapped = class_layer(prediction, count=True)
+    layer = mapped if strata is None else class_layer(strata, count=True)
     for raster, what in ((mapped, "the map"), (layer, "the raster of strata")):
         require_crs(raster, what)
     require_same_grid(layer, mapped, "the strata", "the map", remedy=_SAME_GRID)

@@ -76,7 +76,8 @@ def reliability(
     """
     dataset = prediction if isinstance(prediction, xr.Dataset) else open_map(prediction)
     stated = _confidence_of(dataset, confidence)
-    predicted = class_layer(dataset[["classes"]] if "classes" in dataset else dataset)
+    layers = dataset[["classes"]] if "classes" in dataset else dataset
+    predicted = class_layer(layers, count=True)
     remedy = "Give the two of one prediction"
     require_same_grid(predicted, stated, "the map", "its confidence", remedy=remedy)
     options = changed(options, LabelOptions, changes)

@@ -118,7 +118,7 @@ def map_change(before: Map, after: Map, *, warp: bool = False) -> MapChange:
     >>> [transition[:2] for transition in map_change(before, after).transitions()]
     [('forest', 'cropland')]
     """
-    pair = _pair_of(before, after, warp=warp)
+    pair = _pair_of(before, after, warp=warp, count=True)
     arrays = pair.arrays
     parts = da.map_blocks(
         _count_block,
@@ -203,8 +203,8 @@ def _transitions(count: int) -> list[tuple[int, int]]:
     return [(row, column) for row, column in np.ndindex(count, count) if row != column]
 
 
-def _pair_of(before: Map, after: Map, *, warp: bool) -> _Pair:
-    first, second = class_layer(before), class_layer(after)
+def _pair_of(before: Map, after: Map, *, warp: bool, count: bool = False) -> _Pair:
+    first, second = (class_layer(one, count=count) for one in (before, after))
     require_crs(first, "the first map")
     require_crs(second, "the second map")
     second = cut_to(second, first)

@@ -170,7 +170,7 @@ def _compared(
 
     There may be no pixel to compare.
     """
-    predicted = class_layer(prediction)
+    predicted = class_layer(prediction, count=True)
     store = store_of(zones)
     if store is not None:
         zones, options = split_areas(store), replace(options, zone_column=SPLIT_COLUMN)

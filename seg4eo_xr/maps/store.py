@@ -240,8 +240,18 @@ def _attributes(tags: dict[str, str]) -> dict[str, Any]:
     return {k: decode_tag(k, text) for k, text in tags.items() if not k.startswith(_GDAL_TAGS)}
 
 
-def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> xr.DataArray:
+def class_layer(
+    prediction: xr.Dataset | xr.DataArray | str | PathLike[str], *, count: bool = False
+) -> xr.DataArray:
     """Class layer of a map: ``classes``, or the only layer, whatever its name.
+
+    Parameters
+    ----------
+    prediction
+        A map, or what `open_map` opens.
+    count
+        Whether a lazy layer of bytes without a nodata value is read, to see whether 255 is a class
+        of it; others never are.
 
     Raises
     ------
@@ -266,6 +276,6 @@ def class_layer(prediction: xr.Dataset | xr.DataArray | str | PathLike[str]) -> 
             "are class codes, make them integers first, as with `gdalwarp -ot Int16 -dstnodata "
             "-32768 FILE NEW`"
         )
-    if prediction.chunks is None:
+    if count or prediction.chunks is None:
         prediction = with_class_255(prediction, "the map")
     return prediction.transpose("y", "x")

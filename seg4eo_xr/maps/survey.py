@@ -82,7 +82,7 @@ def _one_date(prediction: xr.Dataset | xr.DataArray) -> xr.DataArray:
             f"the map has {prediction.sizes['time']} dates, statistics are those of one; take it "
             "with prediction.isel(time=0)"
         )
-    return class_layer(prediction)
+    return class_layer(prediction, count=True)
 
 
 def _count_block(

@@ -51,6 +51,19 @@ def test_change_finds_the_foreground(mask):
     assert change.pixels.tolist() == [[3072 - FOREGROUND, 0], [FOREGROUND, 0]]
 
 
+def test_a_lazy_mask_is_counted_where_figures_are_made():
+    lazy, other = MASK.chunk({"y": 20}), (MASK * 0).rio.write_nodata(99)
+    with pytest.warns(seg.LabelWarning, match=TOLD):
+        assert seg.map_statistics(lazy).pixels == (3072 - FOREGROUND, FOREGROUND)
+    with pytest.warns(seg.LabelWarning, match=TOLD):
+        assert seg.map_change(lazy, other).pixels.tolist()[1] == [FOREGROUND, 0]
+    with pytest.warns(seg.LabelWarning, match=TOLD):
+        found = seg.evaluate(lazy, MASK.rio.write_nodata(99))
+    assert found.matrix.tolist() == [[3072 - FOREGROUND, 0], [0, FOREGROUND]]
+    with pytest.warns(seg.LabelWarning, match=TOLD):
+        assert set(seg.draw_sample(lazy, size=100)["map"]) == {0, 255}
+
+
 def test_statistics_polygons_filters_and_files_keep_it(mask, tmp_path):
     opened = quiet(mask)
     assert nodata_of(opened["classes"]) is None
