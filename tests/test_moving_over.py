@@ -105,7 +105,13 @@ def test_another_percentile_than_the_trainers_is_refused(capsys):
     words = "predict --model_path a.pth --input I.tif --output c.tif --normalization_percentile"
     assert main([*shlex.split(words), "98"]) == 2
     assert "--normalization_percentile 98 is not supported" in capsys.readouterr().err
-    assert renamed("predict", ["--normalization_percentile", "99"])[0] == []
+    for same in ("99", "99.0"):
+        assert renamed("predict", ["--normalization_percentile", same])[0] == []
+
+
+def test_the_script_for_patches_is_answered_with_the_command_of_its_mode(capsys):
+    assert main(shlex.split("Patch_extraction_v2.py batch --data_dir D")) == 2
+    assert "understood by seg4eo-xr extract batch" in capsys.readouterr().err
 
 
 def test_an_old_network_maps_the_codes_of_its_labels(folder, monkeypatch):

@@ -144,7 +144,7 @@ def _command(words: list[str]) -> tuple[str, type[Command], list[str]]:
             return name, COMMANDS[name], words[size:]
     if words[0] == "extract" and (not words[1:] or words[1].startswith("-")):
         return _command(["extract", "single", *words[1:]])
-    instead = command_of_script(words[0])
+    instead = command_of_script(*words[:2])
     if instead is not None:
         raise UsageError(
             f"{words[0]} is a script of SemanticSeg4EO; its options are understood by "

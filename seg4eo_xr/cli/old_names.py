@@ -34,6 +34,7 @@ _SCRIPTS = {
     "extract single": ("patch_extraction", "extract"),
 }
 """Commands for scripts, by what their names begin with or hold."""
+_PATCH_MODES = {"batch": "extract batch", "info": "info", "visualize": "visualize"}
 
 RENAMED = {
     "info": _STORE_RENAMED,
@@ -76,20 +77,30 @@ GONE = {
 """Old options that need another one, and which."""
 
 
-def command_of_script(word: str) -> str | None:
+def command_of_script(word: str, mode: str = "") -> str | None:
     """Name the command that does what a script does, in whatever version of it.
+
+    Parameters
+    ----------
+    word
+        The script.
+    mode
+        The word after it, which says what the script for patches does.
 
     Examples
     --------
     >>> command_of_script("model_training_v2.py"), command_of_script("train")
     ('train', None)
+    >>> command_of_script("Patch_extraction.py", "info")
+    'info'
     """
     name = Path(word).name.lower()
     if not name.endswith(".py"):
         return None
     for command, parts in _SCRIPTS.items():
         if any(part in name for part in parts):
-            return command
+            modes = _PATCH_MODES if command == "extract single" else {}
+            return modes.get(mode, command)
     return None
 
 
@@ -146,7 +157,7 @@ def renamed(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _require_known_percentile(name: str, value: str) -> None:
     """Raise where another percentile is asked for than the trainer's, which alone is known."""
-    if name == "normalization_percentile" and value != "99":
+    if name == "normalization_percentile" and value not in ("99", "99.0"):
         raise ValueError(
             f"--normalization_percentile {value} is not supported: checkpoints of the scripts were "
             "trained with 99; leave it out"

@@ -266,7 +266,9 @@ def load_checkpoint(
             checkpoint = _own_checkpoint(content)
             _require_agreement(hints, checkpoint)
     except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no checkpoint to predict with: {error}; {REMEDY}") from error
+        # where options are given, these may be what is wrong, and the message names them
+        remedy = "" if hints.given() else f"; {REMEDY}"
+        raise ValueError(f"{path} cannot be used to predict with: {error}{remedy}") from error
     _LOGGER.debug("loaded %s: %r", path, checkpoint)
     return checkpoint
 

@@ -53,6 +53,11 @@ def read_weights(path: Path, remedy: str) -> object:
             f"{path} ({path.stat().st_size} bytes) is no checkpoint, or is cut off; {remedy}, "
             "or copy it again"
         )
+    if _is_program(path):
+        raise ValueError(
+            f"{path} holds a TorchScript program, which is code: refused; save the weights alone, "
+            f"torch.save(network.state_dict(), 'weights.pth'), or {remedy}"
+        )
     try:
         with torch.serialization.safe_globals(_SAFE):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -66,6 +71,14 @@ def read_weights(path: Path, remedy: str) -> object:
         raise
     except Exception as error:  # a damaged archive or pickle can raise anything
         raise ValueError(f"{path} is damaged or no checkpoint ({error}); {remedy}") from error
+
+
+def _is_program(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False  # damaged, which torch says as well
 
 
 def _read_safetensors(path: Path, remedy: str) -> dict[str, torch.Tensor]:

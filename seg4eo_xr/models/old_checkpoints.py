@@ -19,6 +19,7 @@ from seg4eo_xr.models.hints import CheckpointHints
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import ContractWarning
 from seg4eo_xr.scenes.contract import Contract
+from seg4eo_xr.scenes.unlabelled import free_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,4 +161,5 @@ def _contract(
         maximum=each(_UNBOUNDED),
         normalization=normalization or CheckpointHints().normalization_of(len(bands)),
         classes=classes,
+        ignore=free_code(classes.codes),
     )

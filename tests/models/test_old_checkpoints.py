@@ -119,6 +119,30 @@ def test_one_output_is_a_binary_network_of_two_classes(tmp_path: Path) -> None:
     assert (found.mode, len(found.contract.classes)) == ("binary", 2)
 
 
+def test_255_can_be_a_class_of_plain_weights(tmp_path: Path) -> None:
+    network = smp.FPN("resnet18", encoder_weights=None, in_channels=2, classes=1)
+    path = saved(network.state_dict(), tmp_path / "water.pth")
+    found = load_checkpoint(path, class_codes=(0, 255), **PATCH)
+    assert (found.contract.classes.codes, found.contract.ignore) == ((0, 255), 254)
+
+
+def test_options_that_do_not_fit_are_named_and_no_other_file_is_asked_for(
+    network, tmp_path: Path
+) -> None:
+    path = saved(network.state_dict(), tmp_path / "plain.pth")
+    with pytest.raises(ValueError, match=r"class_codes gives 2 classes .*, the network has 3$"):
+        load_checkpoint(path, class_codes=(1, 2), **PATCH)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_torchscript_program_is_refused_with_what_to_save_instead(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 1)), tmp_path / "program.pth")
+    with pytest.raises(ValueError, match=r"TorchScript.*network.state_dict\(\)") as refused:
+        load_checkpoint(tmp_path / "program.pth")
+    assert "weights_only" not in str(refused.value)
+
+
 def old_map(network: torch.nn.Module, image: np.ndarray, *, per_channel: bool) -> np.ndarray:
     """What the old prediction command gives for windows of 128 px without overlap."""
     result = np.zeros(image.shape[1:], np.uint8)
