@@ -168,8 +168,9 @@ def _require_same_nodata(paths: Sequence[str | Path], scenes: Sequence[xr.DataAr
         if nodata_text(scene) != first:
             raise ValueError(
                 f"{str(stating[0][0])!r} and {str(path)!r} mark missing data differently ({first} "
-                f"and {nodata_text(scene)}); give one value for all with nodata= (--nodata), or "
-                "make them alike first, as with `gdalwarp -dstnodata 0 IN OUT`"
+                f"and {nodata_text(scene)}); make them alike first, as with "
+                "`gdalwarp -dstnodata 0 IN OUT`; nodata= (--nodata) is for files in which nothing "
+                "but that number is missing"
             )
 
 
