@@ -150,6 +150,16 @@ def only_cube(dataset: xr.Dataset, what: str, dims: int = 3) -> xr.DataArray | N
 
 
 def _with_crs_of(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
-    if array.rio.crs is None and dataset.rio.crs is not None:
-        array = array.rio.write_crs(dataset.rio.crs)
-    return array
+    if array.rio.crs is not None:
+        return array
+    crs = dataset.rio.crs
+    if crs is None:
+        # variables lose the name of their CRS variable where an encoding is given as they are
+        # written, as in dataset.to_zarr(..., encoding={...})
+        found = {
+            variable.attrs["crs_wkt"]
+            for variable in dataset.variables.values()
+            if variable.ndim == 0 and "crs_wkt" in variable.attrs
+        }
+        crs = found.pop() if len(found) == 1 else None
+    return array if crs is None else array.rio.write_crs(crs)

@@ -89,6 +89,18 @@ def test_nodata_that_the_encoding_states(path, scene):
     assert (labels.rio.nodata, set(np.unique(labels))) == (0, {0, 1})
 
 
+def test_a_crs_variable_that_no_variable_names(scene, tmp_path):
+    planes = scene.drop_attrs(deep=False).to_dataset("band").reset_coords("spatial_ref")
+    for name in planes.data_vars:
+        planes[name].encoding.pop("grid_mapping", None)
+    planes.to_zarr(tmp_path / "planes.zarr", zarr_format=2)
+    assert planes["B02"].rio.crs is planes.rio.crs is None
+    for opened in (open_scene(planes), open_scene(tmp_path / "planes.zarr")):
+        assert opened.rio.crs == scene.rio.crs
+        assert opened.band.values.tolist() == ["B02", "B8A"]
+        assert np.array_equal(opened, scene)
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_integers_that_are_unsigned_by_their_attribute(scene, tmp_path, lazy):
     numbers = (scene.values % 251).astype(np.uint8)
