@@ -15,7 +15,7 @@ from dask.delayed import delayed
 from seg4eo_xr.patches.class_agreement import StatedClasses, codes_in
 from seg4eo_xr.patches.grids import PatchWindows
 from seg4eo_xr.patches.headers import read_header, read_pixels, require_alike
-from seg4eo_xr.patches.label_files import CODES, LabelReading
+from seg4eo_xr.patches.label_files import CODES, LabelReading, coded, read_codes
 from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.scenes.bands import with_nodata
 from seg4eo_xr.scenes.file_layout import ReadRules
@@ -238,7 +238,9 @@ def file_sources(
         rules = ReadRules(keep_alpha=keep_alpha)
         parts = compute([delayed(_headers, pure=False)(batch, rules) for batch in batches])[0]
     headers = [header for part in parts for header in part]
-    require_alike(pairs, headers)
+    require_alike(pairs, headers, colors=classes is not None)
+    if classes is not None:
+        headers = [(image, coded(label, classes)) for image, label in headers]
     options = with_code(pairs, [label for _, label in headers], options, classes, ignore)
     by_crs: dict[str, list[int]] = {}
     for position, (image, _) in enumerate(headers):
@@ -300,7 +302,7 @@ def with_code(
         return replace(options, ignore=own)
     paths = [pair.label for pair in pairs]
     batches = [paths[i : i + _HEADERS_AT_ONCE] for i in range(0, len(paths), _HEADERS_AT_ONCE)]
-    parts = compute([delayed(_count_labels, pure=False)(batch) for batch in batches])[0]
+    parts = compute([delayed(_count_labels, pure=False)(batch, classes) for batch in batches])[0]
     counts = CodeCounts.joined(parts).without(options.no_label)
     known = () if classes is None else classes.codes
     what = f"the label files of {pairs[0].label.parents[2]}"
@@ -328,11 +330,11 @@ def _stated(nodata: float | None, dtype: np.dtype[Any]) -> int | None:
     return stated_code(nodata, dtype) if can_occur(nodata, dtype) else None
 
 
-def _count_labels(paths: Sequence[Path]) -> CodeCounts:
+def _count_labels(paths: Sequence[Path], classes: ClassTable | None) -> CodeCounts:
     """Count the codes of label files, without what each says is missing."""
     counts = []
     for path in paths:
-        values, nodata = read_pixels(path, CODES)
+        values, nodata = read_codes(path, classes)
         own = _stated(nodata, values.dtype)
         counts.append(CodeCounts.of(values).without(() if own is None else (own,)))
     return CodeCounts.joined(counts)

@@ -13,6 +13,7 @@ from rasterio.errors import RasterioError
 from seg4eo_xr.scenes.class_files import stated_classes
 from seg4eo_xr.scenes.file_layout import layout_of, read_window
 from seg4eo_xr.scenes.grid import corners_agree, missing_crs, north_up, same_crs
+from seg4eo_xr.scenes.label_pictures import ADVICE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,8 +105,13 @@ def read_pixels(path: Path, rules: ReadRules) -> tuple[np.ndarray, float | None]
         ) from error
 
 
-def require_alike(pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, Header]]) -> None:
-    """Raise ValueError unless images agree, and each label fits its image."""
+def require_alike(
+    pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, Header]], *, colors: bool = False
+) -> None:
+    """Raise ValueError unless images agree, and each label fits its image.
+
+    Labels may be pictures where a class table says what their colours mean.
+    """
     first_image = headers[0][0]
     _, height, width = first_image.shape
     if height != width:
@@ -123,7 +129,12 @@ def require_alike(pairs: Sequence[PatchPair], headers: Sequence[tuple[Header, He
         if image.nodata is not None:
             marked = marked or (pair.image, image)
             _require_equal(*marked, pair.image, image, "nodata")
-        if label.shape != (1, height, width):
+        picture = label.shape == (3, height, width)
+        if picture and not colors:
+            raise ValueError(
+                f"label {pair.label} has 3 bands, but labels are one band of class codes; {ADVICE}"
+            )
+        if not picture and label.shape != (1, height, width):
             raise ValueError(
                 f"label {pair.label} has (bands, height, width) {label.shape}, but its image "
                 f"{pair.image.name} asks for {(1, height, width)}"

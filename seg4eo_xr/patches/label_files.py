@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from affine import Affine
 
 from seg4eo_xr.patches.headers import read_pixels
 from seg4eo_xr.scenes.file_layout import ReadRules
 from seg4eo_xr.scenes.grid import place
+from seg4eo_xr.scenes.label_pictures import code_of_picture, codes_of_picture
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.matching import is_numbered, label_dtype, recoded
 
@@ -18,14 +20,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import xarray as xr
     from numpy.typing import NDArray
 
+    from seg4eo_xr.patches.headers import Header
     from seg4eo_xr.scenes.classes import ClassTable
     from seg4eo_xr.scenes.label_options import LabelOptions
 
 CODES = ReadRules(codes=True)
 """How the numbers of label files are read."""
+
+
+def coded(header: Header, classes: ClassTable) -> Header:
+    """Return what a label file says of its codes: a picture has those of its colours."""
+    if header.shape[0] == 1:
+        return header
+    mark, dtype = code_of_picture(classes)
+    return replace(header, nodata=float(mark), dtype=str(dtype))
+
+
+def read_codes(path: Path, classes: ClassTable | None) -> tuple[np.ndarray, float | None]:
+    """Read codes ``(1, y, x)`` of a label file, of a picture by its colours, and their nodata."""
+    values, nodata = read_pixels(path, CODES)
+    if classes is None or len(values) == 1:
+        return values, nodata
+    picture = xr.DataArray(values, dims=("band", "y", "x"))
+    picture = codes_of_picture(picture, nodata, classes, f"label {path}")
+    return picture.values, picture.rio.nodata
 
 
 @dataclass(frozen=True)
@@ -61,13 +81,13 @@ class LabelReading:
     def opened(self, path: Path, kind: int = 0) -> xr.DataArray:
         """Labels of one file ``(y, x)``, wherever they lie."""
         try:
-            return self._labels(*read_pixels(path, CODES), kind)
+            return self._labels(*read_codes(path, self.given), kind)
         except ValueError as error:
             raise ValueError(f"label {path}: {error}") from error
 
     def read(self, paths: Sequence[Path], kinds: NDArray[np.int64]) -> np.ndarray:
         """Class codes ``(label, y, x)``."""
-        read = [read_pixels(path, CODES) for path in paths]
+        read = [read_codes(path, self.given) for path in paths]
         alike = len({nodata for _, nodata in read}) == len(set(kinds.tolist())) == 1
         if alike and not self.options.ignore_border:  # borders must not reach into other patches
             try:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from seg4eo_xr.scenes.bands import stated_nodata
+from seg4eo_xr.scenes.missing import free_mark
 from seg4eo_xr.scenes.unlabelled import free_code
 
 if TYPE_CHECKING:
@@ -16,9 +18,28 @@ if TYPE_CHECKING:
 _MOST_LISTED = 8  # colours in a message
 
 
+# How labels of bytes are read where a mask or an alpha band hides some.
+_MASKED = free_mark(np.dtype(np.uint8))
+
+ADVICE = (
+    "if their colours stand for classes, give a class table with the colours in classes= "
+    "(--classes colours.csv, with the columns code, name and color, or red, green and blue); or "
+    "are image and labels swapped?"
+)
+"""What to do about labels of three bands."""
+
+
 def is_picture(raster: xr.DataArray) -> bool:
-    """Whether a raster ``(band, y, x)`` has red, green and blue as bytes."""
-    return raster.sizes["band"] == 3 and raster.dtype == np.uint8
+    """Whether a raster ``(band, y, x)`` has red, green and blue as bytes, masked or not."""
+    masked = (raster.dtype, stated_nodata(raster)) == _MASKED
+    return raster.sizes["band"] == 3 and (raster.dtype == np.uint8 or masked)
+
+
+def code_of_picture(classes: ClassTable) -> tuple[int, np.dtype]:
+    """Code of pixels without a label of pictures in the colours of a table, and the dtype."""
+    mark = free_code(classes.codes)
+    byte = 0 <= min(classes.codes) <= max(*classes.codes, mark) <= 255 and mark >= 0
+    return mark, np.dtype(np.uint8 if byte else np.int16)
 
 
 def codes_of_picture(
@@ -29,7 +50,7 @@ def codes_of_picture(
     Parameters
     ----------
     raster
-        Red, green and blue, ``(band, y, x)`` uint8.
+        Red, green and blue, ``(band, y, x)``: see `is_picture`.
     nodata
         Number that all bands of a pixel without a label have, or None.
     classes
@@ -49,21 +70,14 @@ def codes_of_picture(
         the table.
     """
     if classes is None:
-        raise ValueError(
-            f"{what} have 3 bands, but labels are one band of class codes; if their colours stand "
-            "for classes, give a class table with the colours in classes= (--classes colours.csv, "
-            "with the columns code, name and color, or red, green and blue); or are image and "
-            "labels swapped?"
-        )
+        raise ValueError(f"{what} have 3 bands, but labels are one band of class codes; {ADVICE}")
     keys = _packed(classes.rgb().T)
     if len(set(keys.tolist())) < len(keys):
         raise ValueError(
             f"the class table has a colour more than once ({', '.join(classes.colors)}), so the "
             f"colours of {what} do not say the class; give each class a colour of its own"
         )
-    mark = free_code(classes.codes)
-    byte = 0 <= min(classes.codes) <= max(*classes.codes, mark) <= 255 and mark >= 0
-    dtype = np.dtype(np.uint8 if byte else np.int16)
+    mark, dtype = code_of_picture(classes)
     given = dict(zip(keys.tolist(), classes.codes, strict=True))
     missing = None if nodata is None else int(_packed(np.full((3, 1), int(nodata)))[0])
     if missing is not None:

@@ -236,6 +236,24 @@ def test_label_files_may_differ_in_dtype(store, folder, tmp_path):
         np.testing.assert_array_equal(label, larger(own) if name in odd else own)
 
 
+def test_label_files_may_be_pictures_in_the_colours_of_a_table(store, folder, tmp_path):
+    table = store.contract.classes
+    colors = np.zeros((256, 3), np.uint8)  # black where there is no label
+    colors[list(table.codes)] = table.rgb()
+    for path in files_of(folder, "labels"):
+        rewrite(path, lambda codes: np.moveaxis(colors[codes[0]], -1, 0), count=3, nodata=0)
+    with pytest.raises(ValueError, match=r"label .* has 3 bands.*classes= \(--classes colours"):
+        import_patches(folder, tmp_path / "a.zarr", progress=False)
+    back = import_patches(folder, tmp_path / "a.zarr", classes=table, progress=False)
+    assert back.contract.classes == table
+    for name, (_, _, label) in contents(back).items():
+        np.testing.assert_array_equal(label, contents(store)[name][2])
+    odd = files_of(folder, "labels")[0]
+    rewrite(odd, lambda values: np.full_like(values, 7))
+    with pytest.raises(ValueError, match=rf"{odd.name} hold the colours #070707"):
+        import_patches(folder, tmp_path / "b.zarr", classes=table, progress=False)
+
+
 def test_a_code_that_the_store_cannot_hold_is_refused(folder, tmp_path):
     rest = tmp_path / "rest"
     rest.mkdir()

@@ -56,6 +56,20 @@ def test_stated_nodata_and_unlabelled_classes_are_unlabelled(tmp_path):
     np.testing.assert_array_equal(labels, expected)
 
 
+def test_what_is_transparent_is_unlabelled(tmp_path):
+    with rasterio.open(write(tmp_path / "picture.tif")) as file:
+        profile, colors = file.profile | {"count": 4}, file.read()
+    alpha = np.full((1, 64, 64), 255, np.uint8)
+    alpha[:, :5] = 0
+    with rasterio.open(tmp_path / "a.tif", "w", photometric="RGB", alpha="YES", **profile) as file:
+        file.write(np.concatenate([colors, alpha]))
+    for like in (SCENE, SCENE.chunk(20)):
+        labels = seg.open_labels(tmp_path / "a.tif", like=like, classes=TABLE)
+        np.testing.assert_array_equal(labels, np.where(alpha[0] == 0, 255, CODES))
+    with pytest.raises(ValueError, match=r"classes= \(--classes colours\.csv"):
+        seg.open_labels(tmp_path / "a.tif", like=SCENE)
+
+
 def test_without_a_table_or_with_other_colours_it_is_refused(tmp_path):
     codes = CODES.copy()
     codes[0, 0] = 0
