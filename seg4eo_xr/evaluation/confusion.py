@@ -144,7 +144,7 @@ def evaluate(
             )
         with one_warning_of_codes():
             compared = {
-                name: _compared(one, its_reference, options, classes, None)
+                name: _compared(one, its_reference, options, classes, None, part=True)
                 for name, (one, its_reference) in paired(prediction, reference).items()
             }
         labelled = any(any_label for _, any_label in compared.values())
@@ -165,10 +165,12 @@ def _compared(
     options: EvaluateOptions,
     classes: ClassTable | None,
     zones: Any,
+    *,
+    part: bool = False,
 ) -> tuple[Evaluation, bool]:
     """Compare one map with its reference, and tell whether that has a label anywhere on the map.
 
-    There may be no pixel to compare.
+    There may be no pixel to compare. `part` says that the map is one of many.
     """
     predicted = class_layer(prediction, count=True)
     store = store_of(zones)
@@ -199,7 +201,7 @@ def _compared(
         require_same_classes(named, classes, "the map")
         named = classes
     _warn_of_reference(tally[WHOLE], attrs, () if classes is None else classes.codes)
-    table, moved = _common_table(tally[WHOLE], named, attrs, strict=bool(classes))
+    table, moved = _common_table(tally[WHOLE], named, attrs, strict=bool(classes), part=part)
     matrices = {
         part: counts.relabelled(moved).matrix(table.codes) for part, counts in tally.items()
     }
@@ -251,7 +253,12 @@ def reference_layer(reference: Any) -> Any:
 
 
 def _common_table(
-    counts: PairCounts, named: ClassTable | None, attrs: Mapping[Any, Any], *, strict: bool
+    counts: PairCounts,
+    named: ClassTable | None,
+    attrs: Mapping[Any, Any],
+    *,
+    strict: bool,
+    part: bool,
 ) -> tuple[ClassTable, dict[int, int]]:
     """Classes to report, and the codes among them of the reference's codes."""
     labelled, by_name = meant_table(attrs), is_numbered(attrs)
@@ -263,7 +270,7 @@ def _common_table(
         first, second = labelled or found[0], found[1]
         if first is None or second is None:
             return first or second or ClassTable.from_codes([0]), {}
-        return joined(first, second)[0], {}
+        return joined(first, second, parts=part and labelled is None)[0], {}
     if labelled is None:
         return named, {}
     table, moved = joined(named, labelled, by_name=by_name)

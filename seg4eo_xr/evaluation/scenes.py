@@ -230,7 +230,7 @@ def _all_classes(scenes: Mapping[str, Evaluation]) -> tuple[ClassTable, dict[str
     """One table for all maps, and the position in it of each class of each map."""
     table, codes = next(iter(scenes.values())).classes, {}
     for name, one in scenes.items():
-        table, codes[name] = joined(table, one.classes)
+        table, codes[name] = joined(table, one.classes, parts=True)
     place = {code: position for position, code in enumerate(table.codes)}
     return table, {
         name: [place[codes[name][code]] for code in one.classes.codes]

@@ -51,7 +51,7 @@ def names_nothing(table: ClassTable) -> bool:
 
 
 def joined(
-    first: ClassTable, second: ClassTable, *, by_name: bool = False
+    first: ClassTable, second: ClassTable, *, by_name: bool = False, parts: bool = False
 ) -> tuple[ClassTable, dict[int, int]]:
     """Join two tables to compare rasters: all classes of the first, and the second's own.
 
@@ -67,6 +67,8 @@ def joined(
         The table to match with it.
     by_name
         Whether codes of one of them mean nothing, so that names must match.
+    parts
+        Whether these are parts of something larger, which may well have no class in common.
 
     Returns
     -------
@@ -97,7 +99,8 @@ def joined(
     numbered, by_name = by_name, by_name or _names_match(first, second)
     moved = _by_name(first, second) if by_name else {}
     codes = {code: moved.get(code, code) for code in second.codes}
-    _warn_of_other_classes(first, second, codes, numbered=numbered)
+    if not parts or not set(first.codes).isdisjoint(codes.values()):
+        _warn_of_other_classes(first, second, codes, numbered=numbered)
     return _with_new(first, second, codes), codes
 
 

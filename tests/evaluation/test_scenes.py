@@ -118,6 +118,15 @@ def test_arrays_without_names_are_paired_with_files_by_their_order(tmp_path):
     assert seg.evaluate(maps, references).accuracy == 1
 
 
+def test_chips_of_one_class_each_are_evaluated_without_a_warning():
+    _, labels = synthetic_sentinel2((64, 64), nodata_wedge=False)
+    bare = labels.drop_attrs(deep=False).rio.write_nodata(255)
+    chips = {code: bare.copy(data=np.full_like(labels.values, code)) for code in (1, 2)}
+    together = seg.evaluate([chips[1], chips[2], chips[1]], [chips[1], chips[2], chips[2]])
+    assert list(together.classes.codes) == [1, 2]
+    np.testing.assert_array_equal(together.matrix, np.array([[1, 0], [1, 1]]) * 64 * 64)
+
+
 def test_a_map_that_is_given_twice_is_refused(files, capsys):
     twice = [*map(str, paths(files, "map")), str(paths(files, "map")[0])]
     with pytest.raises(ValueError, match="more than once"):
