@@ -9,6 +9,7 @@ from typing import Literal
 from seg4eo_xr.cli.answers import of_report
 from seg4eo_xr.cli.command import Command, Told
 from seg4eo_xr.cli.outputs import require_writable
+from seg4eo_xr.models.hints import CheckpointHints
 from seg4eo_xr.scenes.label_options import LabelOptions
 
 
@@ -37,14 +38,17 @@ class Calibrate(Command):
     """Where the network runs; auto takes an accelerator if there is one."""
     overwrite: bool = False
     """Replace a checkpoint that exists."""
+    hints: CheckpointHints = field(default_factory=CheckpointHints)
+    """What a checkpoint of SemanticSeg4EO or plain weights do not say."""
 
     def run(self, *, progress: bool) -> Told:
         """Write the calibrated checkpoint, and print the figures before and after."""
         from seg4eo_xr.calibration.calibrate import calibrate
+        from seg4eo_xr.models.checkpoint import load_checkpoint
 
         require_writable(report=self.report, figure=self.figure)
         found = calibrate(
-            self.model,
+            load_checkpoint(self.model, self.hints),
             self.dataset_root,
             split=self.split,
             output=self.output,

@@ -16,7 +16,7 @@ import seg4eo_xr as seg
 from seg4eo_xr.calibration.calibrate import labelled_logits
 from seg4eo_xr.cli import main
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from seg4eo_xr.models.zoo import ModelSpec
+from seg4eo_xr.models.zoo import ModelSpec, build_model
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import place
 
@@ -194,6 +194,24 @@ def test_the_command_writes_checkpoint_figure_and_report(store, tmp_path, capsys
         assert load_checkpoint(tmp_path / "new.pth").temperature == pytest.approx(2, rel=0.05)
         assert main([str(word) for word in words]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_the_command_takes_what_plain_weights_do_not_say(tmp_path, capsys):
+    scene, labels = a_scene()
+    bare = place(scene.data + 1, scene.rio.crs, scene.rio.transform())
+    bare = bare.assign_coords(band=["a", "b", "c"])
+    split = seg.RandomSplit(0.25, 0.5, 0.25, random_seed=1)
+    folder = tmp_path / "bare.zarr"
+    seg.extract_patches(bare, labels, folder, patch_size=32, split=split, progress=False)
+    network = ModelSpec("unet", "resnet18", 3, 3)
+    weights = build_model(network).state_dict()
+    torch.save(weights, tmp_path / "plain.pth")
+    words = ["calibrate", "--model", tmp_path / "plain.pth", "--dataset_root", folder]
+    words += ["--output", tmp_path / "new.pth", "--device", "cpu", "--model_bands", "a", "b", "c"]
+    words += ["--class_codes", *TABLE.codes, "--normalization", "none"]
+    assert main([str(word) for word in words]) == 0
+    assert load_checkpoint(tmp_path / "new.pth").contract.normalization.kind == "none"
+    assert "normalised" not in capsys.readouterr().err
 
 
 def test_bars_are_drawn_for_those_who_ask(store, monkeypatch, capsys):
