@@ -86,7 +86,13 @@ class Train(Command):
         from seg4eo_xr.training.folder import RunFolder
         from seg4eo_xr.training.resuming import options_of_run
 
-        run = options_of_run(RunFolder(Path(values.get("save_dir", cls.save_dir))))
+        save_dir = Path(values.get("save_dir", cls.save_dir))
+        run = options_of_run(RunFolder(save_dir))
+        if run is None and "dataset_root" not in values:
+            raise ValueError(
+                f"{save_dir} holds no training to resume, or one that ended before its first state "
+                "was saved; give another --save_dir, or --dataset_root and the options to begin it"
+            )
         if run is None:
             return values
         config, store = run

@@ -212,3 +212,10 @@ def test_a_folder_of_geotiffs_is_to_be_imported_first(
     for command in ("train", "cross-validate"):
         assert main([command, *shlex.split(line)]) == 2
         assert f"seg4eo-xr import --data_dir {tmp_path}/old" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_training_to_resume_is_named(tmp_path, capsys):
+    assert main(["train", "--resume", "--save_dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path} holds no training to resume" in said
+    assert "--dataset_root" in said
