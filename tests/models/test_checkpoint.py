@@ -193,6 +193,7 @@ def some_zip() -> bytes:
         (archive_of({"format_version": 1}), "are missing"),
         (archive_of(torch.zeros(3)), "holds a Tensor"),
     ],
+    ids=("nothing", "text", "zip", "list", "weights", "epoch", "format", "tensor"),
 )
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "model.pth"
