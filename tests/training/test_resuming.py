@@ -242,7 +242,7 @@ def test_a_command_resumes_a_run_without_its_options(
         assert main(words) == 0
     assert len((stopped / "model_training_log.csv").read_text().splitlines()) == 1 + CONFIG.epochs
     assert main(["train", "--resume", "--save_dir", str(stopped.with_name("none"))]) == 2
-    assert "--dataset_root must be given" in capsys.readouterr().err
+    assert "none holds no training to resume" in capsys.readouterr().err
 
 
 def test_a_resumed_training_can_have_more_epochs(patches: PatchStore, stopped: Path) -> None:
