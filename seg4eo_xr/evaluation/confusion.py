@@ -200,7 +200,7 @@ def _compared(
     if classes is not None:
         require_same_classes(named, classes, "the map")
         named = classes
-    _warn_of_reference(tally[WHOLE], attrs, () if classes is None else classes.codes)
+    _warn_of_reference(tally[WHOLE], attrs, () if named is None else named.codes)
     table, moved = _common_table(tally[WHOLE], named, attrs, strict=bool(classes), part=part)
     matrices = {
         part: counts.relabelled(moved).matrix(table.codes) for part, counts in tally.items()

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import rasterio
+
 from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.classes import ClassTable, class_name, default_color
 from seg4eo_xr.scenes.label_options import LabelWarning
@@ -96,9 +98,17 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
             rows = raster_rows(path, what)
         except OSError as error:
             raise OSError(f"{error}; {_KINDS}") from error
+        rows = rows or _tagged_rows(path)
     if not rows:
         raise ValueError(f"{what} holds no class; {_KINDS}")
     return _table(rows, what)
+
+
+def _tagged_rows(path: str | PathLike[str]) -> list[Row]:
+    """Classes in a raster's tags, where our maps have those that no table of GDAL can hold."""
+    with rasterio.open(path) as raster:
+        stated = ClassTable.from_attrs(dict(stated_classes(Path(path), raster)))
+    return [] if stated is None else [*zip(stated.codes, stated.names, stated.colors, strict=True)]
 
 
 def write_classes(table: ClassTable, path: str | PathLike[str]) -> Path:

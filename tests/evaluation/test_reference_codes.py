@@ -75,6 +75,12 @@ class TestClass255:
         assert found.per_class["class 255"]["iou"] == 1
         assert found.pixels == (CODES != 1).sum()
 
+    def test_negative_codes_that_the_map_names_are_classes(self, given):
+        codes = np.where(CODES == 1, -7, CODES)
+        table = seg.ClassTable.from_codes(np.unique(codes).tolist())
+        mapped = raster(codes, "int16", -9999).assign_attrs(table.to_attrs())
+        assert seg.evaluate(mapped, given(codes, "int16", -9999)).accuracy == 1
+
     def test_of_lazy_references_it_is_told_in_the_end(self):
         background, lazy = raster(MASK * 0, "uint8", 99), raster(MASK).chunk(16)
         with pytest.warns(seg.LabelWarning, match=rf"255 in {FOREGROUND:,} of 3,072.*--ignore 255"):

@@ -6,9 +6,11 @@ import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from seg4eo_xr.maps.cog import write_cog
 from seg4eo_xr.scenes.class_files import named_classes, read_classes, write_classes
 from seg4eo_xr.scenes.classes import ClassTable, default_color
 from seg4eo_xr.scenes.label_options import LabelWarning
+from seg4eo_xr.testing import synthetic_sentinel2
 
 NAMES = st.text(
     st.characters(min_codepoint=33, max_codepoint=0x17F, exclude_characters=";\x7f\x85\xa0"),
@@ -145,6 +147,14 @@ def test_a_colour_table_tells_codes_but_names_nothing(tmp_path):
     path = _raster(tmp_path / "map.tif", colors={1: (255, 0, 0), 3: (0, 0, 9), 5: (9, 9, 9)})
     assert read_classes(path) == ClassTable.from_codes([1, 3], None, ["#ff0000", "#000009"])
     assert named_classes(path) is None
+
+
+def test_a_map_of_wide_codes_has_its_classes_in_tags(tmp_path):
+    table = ClassTable.from_codes([-7, 255, 311], ["wet, deep", "roof", "sea"])
+    placed = synthetic_sentinel2((64, 64))[1].astype("int16") * 0 + 311
+    placed.rio.write_nodata(-9999, inplace=True)
+    map_of = placed.rename("classes").assign_attrs({"_FillValue": -9999} | table.to_attrs())
+    assert read_classes(write_cog(map_of.to_dataset(), tmp_path / "map.tif")) == table
 
 
 def test_category_names_of_a_raster(tmp_path, write):
