@@ -68,6 +68,7 @@ class Predict(Command):
         require_model_file(self.model)
         for path in self.source.input:
             require_local_path(path, "scene")
+        self._require_free_output()
         from seg4eo_xr.jobs.result import JobFailedError
 
         try:
@@ -79,6 +80,19 @@ class Predict(Command):
         except JobFailedError as error:
             told = [str(error), *getattr(error, "__notes__", ())]
             raise PartlyFailedError("\n".join(told)) from error
+
+    def _require_free_output(self) -> None:
+        """Raise FileExistsError where the one map that is asked for exists on this machine."""
+        from seg4eo_xr.jobs.outputs import output_files
+        from seg4eo_xr.jobs.run_folder import require_free
+        from seg4eo_xr.patches.building import locate
+        from seg4eo_xr.patches.writing import is_local
+
+        place = locate(self.output)
+        if self.resume or self.source.series or self._to_folder() or not is_local(place):
+            return
+        for file in output_files(place, self._layers()).values():
+            require_free(file, overwrite=self.overwrite)
 
     def _scene(self, *, progress: bool) -> Told:
         from seg4eo_xr.jobs.job import predict_to_zarr

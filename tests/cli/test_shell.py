@@ -417,7 +417,10 @@ def test_options_and_paths_are_checked_before_torch_is_loaded(tmp_path):
         "as run/model_best_iou.pth": "predict --model run --input s.tif --output m.tif",
         "no checkpoint file a.pth": "predict --model a.pth --input s.tif --output m.tif",
         "scene 's.tif'": "predict --model run/model_final.pth --input s.tif --output m.tif",
+        "old.tif exists already": "predict --model run/model_final.pth --input old.tif --output "
+        "old.tif",
     }
+    (tmp_path / "old.tif").touch()
     script = f"""
 import sys
 from seg4eo_xr.cli import main
