@@ -225,6 +225,8 @@ def _told(
                 if {"scale", "offset"} & told[name].keys():  # one scaling, from one place
                     in_file = {key: in_file[key] for key in ("data_type", "nodata")}
                 told[name] = in_file | told[name]
+            elif not is_remote(href):  # a look at a remote file would cost a request
+                _look_for_mask(href, what)
     return told
 
 
@@ -243,19 +245,31 @@ def _require_same_dtype(first: str, stated: dict[str, Any], href: str, what: str
         )
 
 
+def _look_for_mask(href: str, what: str) -> None:
+    """Warn of a mask of a local file; one that cannot be opened is an error where it is read."""
+    import rasterio
+
+    with suppress(rasterio.errors.RasterioIOError), rasterio.open(href) as file:
+        _warn_of_mask(file, what)
+
+
+def _warn_of_mask(file: Any, what: str) -> None:
+    if MaskFlags.per_dataset in file.mask_flag_enums[0] and alpha_band(file) is None:
+        warn(
+            f"{what} has a mask of missing pixels, which is not read: they count as data; open the "
+            "files with open_scene, or hide their pixels with mask_scene",
+            SceneWarning,
+            stacklevel=4,
+        )
+
+
 def _in_file(href: str, what: str) -> dict[str, Any]:
     """What the header of a file says of the stored numbers of its first band."""
     import rasterio
 
     try:
         with rasterio.open(href) as file:
-            if alpha_band(file) is None and file.mask_flag_enums[0] == [MaskFlags.per_dataset]:
-                warn(
-                    f"{what} has a mask of missing pixels, which is not read: they count as data; "
-                    "open the files with open_scene, or hide their pixels with mask_scene",
-                    SceneWarning,
-                    stacklevel=3,
-                )
+            _warn_of_mask(file, what)
             return {
                 "data_type": file.dtypes[0],
                 "nodata": file.nodata,

@@ -224,8 +224,9 @@ def test_items_of_two_dtypes_are_refused(tmp_path, described):
     assert open_stac(items[1], bands=("B04",)).dtype == np.float32
 
 
-def test_a_mask_of_a_file_that_is_not_read_is_named(tmp_path):
-    item = _item(tmp_path, "a", "2021-06-03T10:10:00Z", described=False)
+@pytest.mark.parametrize("described", [True, False])
+def test_a_mask_of_a_file_that_is_not_read_is_named(tmp_path, described):
+    item = _item(tmp_path, "a", "2021-06-03T10:10:00Z", described=described)
     path = item["assets"]["B04"]["href"]
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
         file.nodata = None
