@@ -84,7 +84,7 @@ def _part_from_words(words: list[str], part: Any) -> Any:
         raise ValueError("one word is wanted")
     if origin is Literal:
         return _chosen(words[0], part)
-    return part(words[0])
+    return _path(words[0]) if part is Path else part(words[0])
 
 
 def _part_from_toml(value: Any, part: Any) -> Any:
@@ -100,10 +100,15 @@ def _part_from_toml(value: Any, part: Any) -> Any:
     if part is str and isinstance(value, date):
         return value.isoformat()
     if part is Path and isinstance(value, str):
-        return Path(value)
+        return _path(value)
     if origin is None and type(value) is part:
         return value
     return _refuse(value)
+
+
+def _path(text: str) -> Path:
+    """Make a path, which an empty word is not: it would be the current folder."""
+    return Path(text) if text.strip() else _refuse(text)
 
 
 def _chosen(value: Any, part: Any) -> Any:

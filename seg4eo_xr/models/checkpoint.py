@@ -308,18 +308,19 @@ def _require_agreement(hints: CheckpointHints, checkpoint: Checkpoint) -> None:
     }
     given = {name: getattr(hints, name) for name in hints.given()}
     of_input = [name for name in given if name not in said]
-    wrong = [
-        f"{name} is {said[name]!r} in the file, got {value!r}"
-        for name, value in given.items()
-        if name in said and value != said[name]
-    ]
+    differ = [name for name, value in given.items() if name in said and value != said[name]]
+    wrong = [f"{name} is {said[name]!r} in the file, got {given[name]!r}" for name in differ]
     if of_input and hints.normalization_of(len(contract.bands)) != contract.normalization:
         wrong.append(f"its normalisation is {contract.normalization.kind!r}, set by its training")
+        differ += of_input
     if wrong:
-        raise ValueError(
-            f"it says itself what it is: {'; '.join(wrong)}; leave out {', '.join(given)}, or "
-            "rename the scene's bands with --band_names"
-        )
+        options = ", ".join(f"--{name}" for name in differ)
+        # the scripts of SemanticSeg4EO, whose options are taken too, have another name for it
+        options = options.replace("--architecture", "--architecture (or --model_name)")
+        remedy = f"leave out {options}"
+        if "model_bands" in differ:
+            remedy += ", or rename the scene's bands with --band_names (band_names of open_scene)"
+        raise ValueError(f"it says itself what it is: {'; '.join(wrong)}; {remedy}")
 
 
 def plain(value: Any) -> Any:

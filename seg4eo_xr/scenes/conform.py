@@ -33,6 +33,16 @@ PIXEL_TOLERANCE = 0.1
 # Fewer pixels than this say nothing about a scene.
 _FEWEST_VALUES = 100
 
+_RENAME_BANDS = (
+    "if they only have other names, rename them with open_scene(..., band_names=[...]) or "
+    "--band_names"
+)
+_NAME_BANDS_OF_MODEL = (
+    "the model does not know the names of its bands: give them in the order of its training, as "
+    "--model_bands B04 B03 B02 (model_bands of load_checkpoint), where the scene has these names, "
+    "from its file or from --band_names"
+)
+
 # A single band of real numbers that are larger elsewhere is no sign of Sentinel-2.
 _FEWEST_BANDS = 2
 
@@ -127,9 +137,11 @@ def conform(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
 def _bands_by_position(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
     """Take the bands of a model that may not know their names, as it knows no pixel size."""
     names = tuple(band_names_of(scene))
-    unnamed = tuple(f"band_{number}" for number in range(1, len(names) + 1))
-    if contract.bands != unnamed or names == unnamed:
+    unnamed = tuple(f"band_{number}" for number in range(1, len(contract.bands) + 1))
+    if contract.bands != unnamed:
         return _pick_bands(scene, contract.bands)
+    if len(names) != len(unnamed) or names == unnamed:
+        return _pick_bands(scene, contract.bands, _NAME_BANDS_OF_MODEL)
     warnings.warn(
         f"the model does not know the names of its {len(names)} bands; the scene's are taken in "
         f"their order, {', '.join(names)}: name the model's with --model_bands "
@@ -140,14 +152,15 @@ def _bands_by_position(scene: xr.DataArray, contract: Contract) -> xr.DataArray:
     return scene
 
 
-def _pick_bands(scene: xr.DataArray, wanted: tuple[str, ...]) -> xr.DataArray:
+def _pick_bands(
+    scene: xr.DataArray, wanted: tuple[str, ...], remedy: str = _RENAME_BANDS
+) -> xr.DataArray:
     names = band_names_of(scene)
     missing = [name for name in wanted if name not in names]
     if missing:
         raise ValueError(
             f"the model needs the {len(wanted)} bands {list(wanted)}, but the scene has the "
-            f"{len(names)} bands {names}: {missing} are missing; if they only bear other names, "
-            "rename them with open_scene(..., band_names=[...]) or --band_names"
+            f"{len(names)} bands {names}: {missing} are missing; {remedy}"
         )
     return select_bands(scene, wanted)
 

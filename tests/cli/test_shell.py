@@ -375,6 +375,19 @@ def test_none_can_be_a_choice():
     assert from_words(["none"], int | None) is None
 
 
+def test_an_empty_word_is_no_path(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.toml").write_text('save_dir = ""\n')
+    train = ["train", "--dataset_root", "p.zarr"]
+    for words in (["--save_dir", ""], ["--save_dir="], ["--save_dir", " "]):
+        assert main([*train, *words]) == 2
+        assert f"--save_dir: {words[-1].removeprefix('--save_dir=')!r} is not a path" in (
+            capsys.readouterr().err
+        )
+    assert main([*train, "--config", "train.toml"]) == 2
+    assert "save_dir = '' is not a path" in capsys.readouterr().err
+
+
 def test_flags_take_a_truth_value_as_the_scripts_do(capsys):
     words = ["train", "--dataset_root", "p.zarr", "--pretrained", "False", "--use_amp=yes"]
     assert main([*words, "--model", "UNet++", "--freeze-encoder", "True", "--dump_config"]) == 0

@@ -265,11 +265,15 @@ def test_a_checkpoint_of_before_there_was_dropout_loads(saved: Path) -> None:
 
 
 def test_hints_that_contradict_a_file_that_says_all_itself_are_refused(saved: Path) -> None:
-    said = r"says itself.*encoder_name is 'resnet18' in the file, got 'resnet34'.*leave out"
+    said = r"says itself.*encoder_name is 'resnet18' .*, got 'resnet34'; leave out --encoder_name$"
     with pytest.raises(ValueError, match=said):
         load_checkpoint(saved, encoder_name="resnet34")
     with pytest.raises(ValueError, match="its normalisation is 'percentile'"):
         load_checkpoint(saved, normalize_per_channel=True)
+    with pytest.raises(ValueError, match=r"leave out --architecture \(or --model_name\)$"):
+        load_checkpoint(saved, architecture="pan", encoder_name="resnet18")
+    with pytest.raises(ValueError, match=r"leave out --model_bands, or rename .*--band_names"):
+        load_checkpoint(saved, model_bands=("B99",))
 
 
 def test_a_folder_names_the_checkpoints_in_it(saved: Path) -> None:
