@@ -230,7 +230,9 @@ def _lazy(path: str | Path, chunks: Chunks, layout: FileLayout, what: str) -> xr
 
 def _opened(path: str | Path, layout: FileLayout) -> xr.DataArray:
     """What rioxarray makes of a file's header: one entry along ``band`` for each of the scene's."""
-    with warnings.catch_warnings():
+    # Without it GDAL itself writes to standard error, as of a TIFF whose tags are out of order;
+    # rasterio logs what it says.
+    with rasterio.Env(), warnings.catch_warnings():
         # scales that differ by band are kept as they are, so rioxarray's hint is not needed
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ", category=UserWarning)
         # rioxarray multiplies by transforms in a way that affine will give up

@@ -80,3 +80,16 @@ def test_usual_nodata_values_of_real_numbers_mark_pixels_in_silence(nodata, tmp_
         opened = open_scene(tmp_path / "real.tif")
     assert not caplog.records
     assert (band_statistics(opened)["count"] == 16 * 16).all()
+
+
+def test_gdal_itself_writes_nothing_of_a_file_with_tags_out_of_order(tmp_path, capfd):
+    path = tmp_path / "scene.tif"
+    synthetic_sentinel2((64, 64), seed=1)[0].rio.to_raster(path)
+    content = bytearray(path.read_bytes())
+    directory = int.from_bytes(content[4:8], "little")
+    count = int.from_bytes(content[directory : directory + 2], "little")
+    last = directory + 2 + 12 * (count - 2)
+    content[last : last + 24] = content[last + 12 : last + 24] + content[last : last + 12]
+    path.write_bytes(content)
+    open_scene(path).load()
+    assert capfd.readouterr().err == ""
