@@ -40,7 +40,8 @@ class LeakageReport:
     overlapping
         Number of patches of the first split that share ground with a patch of the second.
     duplicates
-        Number of patches of the first split whose image occurs in the second, byte for byte.
+        Number of patches of the first split whose image occurs in the second, byte for byte;
+        without images whose pixels are all alike.
     """
 
     distances: Mapping[str, float | None]
@@ -126,7 +127,8 @@ def leakage(
         Name of each patch's split, ``(patch,)``; others than train, validation and test are passed
         over.
     digests
-        A number that stands for each patch's image, ``(patch,)`` uint64.
+        A number that stands for each patch's image, ``(patch,)`` uint64; 0 for an image that is
+        no duplicate whatever else is alike, as one of nothing but water.
 
     Returns
     -------
@@ -147,7 +149,7 @@ def leakage(
         pair, one, other = f"{first}-{second}", splits == first, splits == second
         overlapping[pair] = int(near(patches, one, other).sum())
         distances[pair] = 0.0 if overlapping[pair] else nearest(patches, one, other)
-        duplicates[pair] = int(np.isin(digests[one], digests[other]).sum())
+        duplicates[pair] = int((np.isin(digests[one], digests[other]) & (digests[one] > 0)).sum())
     return LeakageReport(distances, overlapping, duplicates)
 
 

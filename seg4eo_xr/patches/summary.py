@@ -77,7 +77,8 @@ class ShardSummary:
     valid_fraction, labelled_fraction
         Share of pixels with data, and with data and a label, ``(patch,)`` float64.
     digests
-        Hash of each patch's image, ``(patch,)`` uint64: equal images have equal hashes.
+        Hash of each patch's image, ``(patch,)`` uint64: equal images have equal hashes. It is 0
+        where all pixels with data are alike, since such images are equal without being copies.
     codes
         Class codes that occur, ascending.
     class_pixels
@@ -153,9 +154,7 @@ def summarize(
     codes, class_pixels = _count_codes(labels, labelled)
     if rules.classes is not None:
         _require_known(codes, class_pixels, names, rules.classes, rules.ignore)
-    digests = np.array(
-        [xxhash.xxh3_64_intdigest(np.ascontiguousarray(image).data) for image in images], np.uint64
-    )
+    digests = np.array([_digest(*patch) for patch in zip(images, valid, strict=True)], np.uint64)
     return ShardSummary(
         histograms,
         valid_fraction,
@@ -167,6 +166,17 @@ def summarize(
         _lost(labels, ~valid, rules.ignore),
         _margins(images, valid),
     )
+
+
+def _digest(image: np.ndarray, valid: NDArray[np.bool_]) -> int:
+    """Hash of an image ``(band, y, x)``, or 0 where its pixels with data are all alike."""
+    row, column = np.unravel_index(np.argmax(valid), valid.shape)
+    first = image[:, row, column, None, None]
+    for step in (8, 1):  # few pixels show of most images that they are not alike
+        differs = (image[:, ::step, ::step] != first) & valid[::step, ::step]
+        if differs.any():
+            return xxhash.xxh3_64_intdigest(np.ascontiguousarray(image).data)
+    return 0
 
 
 def merge_summaries(parts: Sequence[ShardSummary]) -> ShardSummary:
