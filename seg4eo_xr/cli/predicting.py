@@ -96,11 +96,14 @@ class Predict(Command):
 
     def _scene(self, *, progress: bool) -> Told:
         from seg4eo_xr.jobs.job import predict_to_zarr
-        from seg4eo_xr.patches.building import locate, require_apart
+        from seg4eo_xr.jobs.result import known_files
+        from seg4eo_xr.patches.building import locate, remote_errors, require_apart
 
         checkpoint, how = self._how(progress=progress)
-        require_apart([locate(self.output)], self.source.input)
-        scene = self.source.open(checkpoint.contract.nodata)
+        place = locate(self.output)
+        require_apart([place], self.source.input)
+        with remote_errors(place), known_files(place, resume=self.resume):
+            scene = self.source.open(checkpoint.contract.nodata)
         result = predict_to_zarr(scene, checkpoint, self.output, **how)
         if self.report is not None:
             result.statistics.to_json(self.report)
@@ -108,10 +111,14 @@ class Predict(Command):
 
     def _series(self, *, progress: bool) -> Told:
         from seg4eo_xr.jobs.job import predict_series
+        from seg4eo_xr.jobs.result import known_files
+        from seg4eo_xr.patches.building import locate, remote_errors
         from seg4eo_xr.staging import write_report
 
         checkpoint, how = self._how(progress=progress)
-        scenes = self.source.open_series(checkpoint.contract.nodata)
+        place = locate(self.output)
+        with remote_errors(place), known_files(place, resume=self.resume, series=True):
+            scenes = self.source.open_series(checkpoint.contract.nodata)
         results = predict_series(scenes, checkpoint, self.output, **how)
         if self.report is not None:
             reports = {date: result.statistics.report() for date, result in results.items()}

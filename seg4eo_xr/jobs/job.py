@@ -12,7 +12,7 @@ import xarray as xr
 from seg4eo_xr.inference.job_options import JobOptions
 from seg4eo_xr.inference.options import PredictOptions
 from seg4eo_xr.jobs.order import JobOrder
-from seg4eo_xr.jobs.result import JobFailedError, JobResult
+from seg4eo_xr.jobs.result import JobFailedError, JobResult, known_files
 from seg4eo_xr.models.checkpoint import Checkpoint, load_checkpoint
 from seg4eo_xr.options import changed
 from seg4eo_xr.patches.building import locate, remote_errors, require_apart
@@ -69,7 +69,9 @@ def predict_to_zarr(
         ``if __name__ == "__main__":``, since processes are spawned.
     resume
         Go on with a job that was stopped; its tiles are checked against their markers. Without one
-        the job begins anew, and where the map is finished nothing is done.
+        the job begins anew, and where the map is finished nothing is done. The scene is the same
+        where its files have other times but the same content, if it is given by paths, of GeoTIFFs
+        or JPEG 2000 files of at most 2 GiB in all.
     overwrite
         Replace a map that exists, or a job that was stopped.
     progress
@@ -111,7 +113,8 @@ def predict_to_zarr(
     target = locate(output)
     with remote_errors(target):
         order.require_place(target)
-        opened = open_scene(scene)
+        with known_files(target, resume=resume):
+            opened = open_scene(scene)
         require_apart(order.files(target), _paths_of(scene))
         conformed = conform(opened, order.checkpoint.contract)
         with order.workers() as cluster:
@@ -174,7 +177,8 @@ def predict_series(
     )
     whole = locate(output)
     with remote_errors(whole):
-        dates = scenes if isinstance(scenes, dict) else scenes_of(open_cube(scenes))
+        with known_files(whole, resume=resume, series=True):
+            dates = scenes if isinstance(scenes, dict) else scenes_of(open_cube(scenes))
         targets = {date: _dated(whole, date) for date in dates}
         _require_places(order, targets, dates)
         contract = order.checkpoint.contract
@@ -246,7 +250,8 @@ def predict_scenes(
 
         def conformed(name: str) -> xr.DataArray:
             source = named[name]
-            opened = source() if callable(source) else open_scene(source)
+            with known_files(targets[name], resume=resume):
+                opened = source() if callable(source) else open_scene(source)
             return conform(opened, order.checkpoint.contract)
 
         return _make_each(order, conformed, targets, "scenes")

@@ -29,6 +29,7 @@ from seg4eo_xr.jobs.worker_log import worker_log_heard
 from seg4eo_xr.maps.arrays import finish_store
 from seg4eo_xr.maps.statistics import MapStatistics
 from seg4eo_xr.running import active_client
+from seg4eo_xr.scenes.rasters import sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -179,7 +180,7 @@ class JobOrder:
         self, setup: JobSetup, run: RunFolder, cluster: JobCluster, title: str
     ) -> MapStatistics:
         """Make all tiles and finish the store."""
-        run.begin()
+        run.begin(run.sources or sources_of(setup.scene))
         setup.create(str(run.store))
         tally = Tally(setup.grid, title, progress=self.progress)
         finished = run.finished_tiles()
@@ -204,7 +205,7 @@ class JobOrder:
         if failures:
             raise _failed(failures, setup.grid, tally.done)
         statistics = reduce(MapStatistics.merge, tally.statistics)
-        attrs = setup.empty_map().attrs | about_job(run.settings, statistics)
+        attrs = setup.empty_map().attrs | about_job(run, statistics)
         finish_store(str(run.store), attrs)
         return statistics
 

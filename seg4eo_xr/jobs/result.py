@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_time
 
 from seg4eo_xr.html import card_html, lines_html
-from seg4eo_xr.jobs.run_folder import differences, is_finished, require_free
+from seg4eo_xr.jobs.run_folder import differences, is_finished, require_free, sources_begun
 from seg4eo_xr.maps.layers import JOB_ATTR, STATISTICS_ATTR
 from seg4eo_xr.maps.mosaic import decode_tag
 from seg4eo_xr.maps.statistics import MapStatistics
+from seg4eo_xr.scenes.touched import known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import xarray as xr
     from upath import UPath
+
+    from seg4eo_xr.jobs.run_folder import RunFolder
+
+# The files of the scene, next to the settings that make a job what it is.
+_SOURCES = "sources"
 
 
 class JobFailedError(RuntimeError):
@@ -80,18 +88,18 @@ class JobResult:
         return open_map(self.path)
 
 
-def about_job(settings: Mapping[str, Any], statistics: MapStatistics) -> dict[str, str]:
+def about_job(run: RunFolder, statistics: MapStatistics) -> dict[str, str]:
     """Attributes by which a finished map tells what job it is of, and what it holds.
 
     Parameters
     ----------
-    settings
-        All that the map's bytes depend on.
+    run
+        The job.
     statistics
         Figures of the whole map.
     """
     return {
-        JOB_ATTR: json.dumps(dict(settings), sort_keys=True),
+        JOB_ATTR: json.dumps({**run.settings, _SOURCES: run.sources}, sort_keys=True),
         STATISTICS_ATTR: json.dumps(statistics.to_dict()),
     }
 
@@ -129,6 +137,7 @@ def finished_before(
     of_this_job = True
     for file, attrs in made.items():
         theirs = json.loads(attrs.get(JOB_ATTR, "{}"))
+        theirs.pop(_SOURCES, None)
         if theirs == settings:
             continue
         of_this_job = False
@@ -144,6 +153,38 @@ def finished_before(
         return MapStatistics.from_dict(figures), True
     # A job that is killed between its outputs leaves some of them.
     return None, of_this_job or overwrite
+
+
+@contextmanager
+def known_files(target: UPath, *, resume: bool, series: bool = False) -> Iterator[None]:
+    """Let files of the scene that were only touched be those of the job that is to go on.
+
+    Parameters
+    ----------
+    target
+        The map.
+    series
+        Whether its name is that of a series' maps but for the dates.
+    resume
+        Whether a job is to go on.
+    """
+    if not resume:
+        yield
+        return
+    sources: dict[str, Any] = {}
+    for place in _dated_places(target) if series else [target]:
+        made = _attributes(place) if is_finished(place) else {}
+        sources |= json.loads(made.get(JOB_ATTR, "{}")).get(_SOURCES, {})
+        sources |= sources_begun(place)
+    with known(sources):
+        yield
+
+
+def _dated_places(whole: UPath) -> list[UPath]:
+    """Maps of a series that are there, or were begun."""
+    pattern = f"{escape(whole.stem)}_*{whole.suffix}"
+    begun = [run.with_suffix("") for run in whole.parent.glob(f"{pattern}.run")]
+    return [*whole.parent.glob(pattern), *begun]
 
 
 def _attributes(file: UPath) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
-_SETTINGS = "settings.json"
+_SETTINGS, _SOURCES = "settings.json", "sources.json"
 _LOCK = ".lock"
 # What a Zarr store has once it is one.
 _ROOT = "zarr.json"
@@ -103,12 +103,24 @@ class RunFolder:
         in_place = not is_local(self.target) and self.target.suffix == ".zarr"
         return self.target if in_place else self.run / "map.zarr"
 
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The files that the job began with, as `sources_of` gives them."""
+        file = self.run / _SOURCES
+        sources: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {}
+        return sources
+
     def finished_tiles(self) -> int:
         """Number of tiles that are marked."""
         return count_markers(self.markers)
 
-    def begin(self) -> None:
-        """Write down the settings.
+    def begin(self, sources: Mapping[str, Any]) -> None:
+        """Write down the settings, and which files the job began with.
+
+        Parameters
+        ----------
+        sources
+            The files, as `sources_of` gives them.
 
         Raises
         ------
@@ -117,6 +129,8 @@ class RunFolder:
         """
         text = json.dumps(dict(self.settings), sort_keys=True, indent=1)
         try:
+            # Before the settings, which say that a job was begun.
+            write_at_once(self.run / _SOURCES, json.dumps(dict(sources), sort_keys=True).encode())
             write_at_once(self.run / _SETTINGS, text.encode())
         except OSError as error:
             raise type(error)(
@@ -241,6 +255,12 @@ def _settings_of(folder: UPath) -> dict[str, dict[str, Any]]:
         if file.exists():
             begun[entry.name] = json.loads(file.read_bytes())
     return begun
+
+
+def sources_begun(target: UPath) -> dict[str, Any]:
+    """Files that stopped jobs of an output began with."""
+    begun = _settings_of(run_folder_of(target)).values()
+    return {key: file for one in begun for key, file in RunFolder(target, one).sources.items()}
 
 
 def _nearest_difference(begun: Mapping[str, Mapping[str, Any]], ours: Mapping[str, Any]) -> str:

@@ -27,11 +27,14 @@ from seg4eo_xr.scenes.file_layout import (
 )
 from seg4eo_xr.scenes.grid import missing_crs, north_up, require_crs_units, require_real_dtype
 from seg4eo_xr.scenes.missing import SceneWarning
+from seg4eo_xr.scenes.touched import content_of, key_of, known_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rasterio import DatasetReader
+
+    from seg4eo_xr.scenes.touched import Sources
 
 Chunks = int | dict[str, int] | Literal["auto"] | None
 
@@ -44,7 +47,11 @@ _CHUNK_BYTES = 6e6
 _WHOLE_ROWS_BYTES = 32e6
 _URL = re.compile(r"[A-Za-z][\w+.-]*://")
 _SUBDATASET = re.compile(r"[A-Za-z]\w+:")  # two characters at least: C: is a drive
+# What dask calls the readers in its graphs.
+_LEAVES = ("original-raster-", "original-marked-")
 _SHOWN = 12  # subdatasets in a message
+# Of files that are read for a digest, about half a second where the disk is fast.
+_DIGESTED_BYTES = 2 << 30
 
 
 def is_remote(source: str | Path) -> bool:
@@ -210,6 +217,8 @@ def _lazy(path: str | Path, chunks: Chunks, layout: FileLayout, what: str) -> xr
     """Make a lazy array of a file whose layout is known."""
     _require_complete(path, what)
     version = _version(path)
+    file = _plain_file(path)
+    known = version if version is None or file is None else known_version(file, version)
     try:
         opened = _opened(path, layout)
     except (RasterioIOError, OverflowError, ValueError) as error:
@@ -219,9 +228,9 @@ def _lazy(path: str | Path, chunks: Chunks, layout: FileLayout, what: str) -> xr
     sides = chunk_sides(sizes, layout.blocks, layout.dtype.itemsize, chunks)
     place = absolute_name(path)
     lazy = da.from_array(
-        _Reader(place, opened.shape, layout, version),
+        _Reader(place, opened.shape, layout, version, known),
         chunks=(sizes["band"], sides["y"], sides["x"]),
-        name=_name_of_chunks(place, sides, layout),
+        name=_name_of_chunks(place, known, sides, layout),
         lock=False,
         meta=np.empty((0, 0, 0), layout.dtype),
     )
@@ -316,8 +325,11 @@ class _Reader:
         shape: tuple[int, ...],
         layout: FileLayout,
         version: tuple[int, int] | None,
+        known: tuple[int, int] | None,
     ) -> None:
         self._path = path
+        self.file = _plain_file(path)
+        self.known = known
         self._layout = layout
         self._version = version
         self.shape = shape
@@ -453,13 +465,36 @@ def _require_complete(path: str | Path, what: str) -> None:
         )
 
 
-def _name_of_chunks(path: str, sides: dict[str, int], layout: FileLayout) -> str:
+def sources_of(scene: xr.DataArray) -> Sources:
+    """Sizes, times and digests of the local files that a lazy scene reads, if not too large."""
+    graph = getattr(scene.data, "dask", None)
+    layers = getattr(graph, "layers", {}).items()
+    found = [layer[name] for name, layer in layers if name.startswith(_LEAVES)]
+    readers = {reader.file: reader for reader in found if reader.file is not None}
+    if sum(reader.known[0] for reader in readers.values()) > _DIGESTED_BYTES:
+        return {}
+    digests = {file: content_of(file) for file in readers}
+    return {
+        key_of(file): (*readers[file].known, digest)
+        for file, digest in digests.items()
+        if digest is not None
+    }
+
+
+def _name_of_chunks(
+    path: str, version: tuple[int, int] | None, sides: dict[str, int], layout: FileLayout
+) -> str:
     """Name of an array in dask graphs; "raster" promises that the file holds the same numbers."""
     if not layout.changes_numbers:
-        return f"raster-{tokenize(path, _version(path), sides)}"
+        return f"raster-{tokenize(path, version, sides)}"
     sidecar = f"{path}.msk"
     mask = _version(sidecar) if not is_remote(path) and Path(sidecar).exists() else None
-    return f"marked-{tokenize(path, _version(path), sides, layout, mask)}"
+    return f"marked-{tokenize(path, version, sides, layout, mask)}"
+
+
+def _plain_file(path: str | Path) -> Path | None:
+    """The local file that a path names, if it names no part of one."""
+    return None if file_of_subdataset(path) else local_file(path)
 
 
 def _version(path: str | Path) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import geopandas as gpd
 import numpy as np
@@ -200,8 +201,9 @@ def test_an_area_is_mapped_alone_and_gone_on_with(toys, tmp_path, capsys, monkey
     assert max(found.shape) < 60
     assert "confidence" in json.loads(capsys.readouterr().out)["statistics"]
     assert 0.8 < (found != 255).mean() < 1
-    # Found again, and not computed again.
+    # Found again, and not computed again, whatever the time of the scene's file.
     monkeypatch.setattr("seg4eo_xr.jobs.order.run_tiles", None)
+    os.utime(tmp_path / "whole.tif", (0, 0))
     capsys.readouterr()
     assert toys(*words, "--resume") == 0
     assert "is finished already" in capsys.readouterr().err
@@ -214,6 +216,7 @@ def test_a_series_is_mapped_date_by_date(toys, tmp_path, capsys):
     assert toys("--input", "@20210603_west.tif", *words) == 0
     both = ["--input", "@20210613_east.tif", "@20210603_west.tif"]
     assert toys(*both, *words) == 2
+    os.utime(tmp_path / "20210603_west.tif", (0, 0))
     capsys.readouterr()
     assert toys(*both, *words, "--resume") == 0
     told = capsys.readouterr()

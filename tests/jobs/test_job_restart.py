@@ -253,3 +253,85 @@ def test_a_folder_is_not_replaced_by_a_file(folder, tmp_path):
     (tmp_path / "map.tif").mkdir()
     with pytest.raises(FileExistsError, match="is a folder"):
         run_job(folder, tmp_path / "map.tif", overwrite=True, **SMALL)
+
+
+@pytest.fixture
+def own_files(folder, tmp_path):
+    """A scene and model of the test's own, and a job for them stopped before its last step."""
+    for name in ("scene.tif", "model.pth"):
+        shutil.copy(folder / name, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seg4eo_xr.jobs.order.finish_store", stop)
+        with pytest.raises(OSError, match="stopped"):
+            run_job(tmp_path, tmp_path / "map.zarr", **SMALL)
+    return tmp_path
+
+
+def touch(file, *, changed=False):
+    """Give a file another time, and perhaps another last number."""
+    status = file.stat()
+    if changed:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+    assert file.stat().st_size == status.st_size
+
+
+def test_a_job_goes_on_where_the_scene_was_only_touched(own_files, folder, monkeypatch):
+    output = own_files / "map.zarr"
+    kept = {marker.name: marker.stat().st_mtime_ns for marker in markers(output)}
+    assert len(kept) == TILES
+    touch(own_files / "scene.tif")
+    with monkeypatch.context() as patch:
+        patch.setattr("seg4eo_xr.jobs.order.finish_store", stop)
+        with pytest.raises(OSError, match="stopped"):
+            run_job(own_files, output, resume=True, **SMALL)
+    assert {marker.name: marker.stat().st_mtime_ns for marker in markers(output)} == kept
+    monkeypatch.chdir(own_files)
+    run_job(Path(), "map.zarr", resume=True, **SMALL)
+    made, whole = seg.open_map(output), seg.open_map(folder / "finished.zarr")
+    assert made.drop_attrs().identical(whole.drop_attrs())
+
+
+@pytest.mark.parametrize("changes", [{"changed": True}, {}])
+def test_a_touched_scene_with_other_content_or_opened_otherwise_is_refused(changes, own_files):
+    scene = own_files / "scene.tif"
+    touch(scene, **changes)
+    opened = scene if changes else seg.open_scene(scene) + 1
+    with pytest.raises(ValueError, match=r"another job: the scene .* has changed; "):
+        seg.predict_to_zarr(
+            opened,
+            own_files / "model.pth",
+            own_files / "map.zarr",
+            resume=True,
+            progress=False,
+            **OPTIONS | SMALL,
+        )
+
+
+def test_a_touched_vrt_says_nothing_about_its_files(own_files):
+    from rasterio.shutil import copy
+
+    scene = own_files / "scene.tif"
+    scene.rename(own_files / "pixels.tif")
+    copy(own_files / "pixels.tif", scene, driver="VRT")
+    run_job(own_files, own_files / "of_vrt.zarr", **SMALL)
+    touch(scene)
+    with pytest.raises(ValueError, match=r"another job: the scene .* has changed; "):
+        run_job(own_files, own_files / "of_vrt.zarr", resume=True, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["map.zarr", "map.tif"])
+def test_a_finished_map_of_a_touched_scene_is_left_as_it_is(name, own_files, monkeypatch):
+    output = own_files / name
+    run_job(own_files, output, resume=True, **SMALL)
+    before = digest(own_files)
+    touch(own_files / "scene.tif")
+    with monkeypatch.context() as patch:
+        patch.setattr("seg4eo_xr.jobs.order.run_tiles", stop)
+        run_job(own_files, output, resume=True, **SMALL)
+    assert digest(own_files) == before
+    touch(own_files / "scene.tif", changed=True)
+    with pytest.raises(ValueError, match=r"another job: the scene .* has changed; "):
+        run_job(own_files, output, resume=True, **SMALL)
