@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 _LOGGER = logging.getLogger(__name__)
+_STAGED = ".*.part"
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def commit(finished: Path, path: Path) -> None:
     """Move a finished file or folder out of its staging folder to its final path.
 
     A file is replaced atomically. A folder that stands at `path` is moved into the staging folder
-    first, so for a moment there is neither; never a mixture.
+    first, so for a moment there is neither; never a mixture. The log names final paths alone.
     """
     replaced = None
     if finished.is_file():
@@ -94,7 +96,8 @@ def commit(finished: Path, path: Path) -> None:
         raise
     if os.name == "posix":
         _fsync(path.parent)
-    _LOGGER.info("wrote %s", path)
+    if not any(fnmatch(part, _STAGED) for part in path.parent.parts):  # a part of a larger output
+        _LOGGER.info("wrote %s", path)
 
 
 def write_report(report: Mapping[str, Any], path: str | PathLike[str]) -> Path:

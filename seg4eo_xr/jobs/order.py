@@ -170,7 +170,7 @@ class JobOrder:
                     statistics = self._run(setup, run, cluster(), title)
                     write_outputs(run, self.options.layers, overwrite=replace)
                 seconds = time.monotonic() - begin
-                _LOGGER.info("%s is finished after %.1f s", target, seconds)
+                _LOGGER.info("finished after %.1f s", seconds)  # its files are logged
             else:
                 _LOGGER.info("%s is finished already", target)
             run.remove()

@@ -63,6 +63,12 @@ def test_the_vrt_and_the_tiles_hold_the_map(make_map, tmp_path):
         np.testing.assert_allclose(opened.y, part.y)
 
 
+def test_the_log_names_the_region_alone(make_map, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="seg4eo_xr.staging"):
+        region = write_region(make_map((150, 130)), tmp_path / "region", tile_size=64)
+    assert caplog.messages == [f"wrote {region}"]
+
+
 def test_items_are_valid_and_lie_where_the_tiles_lie(make_map, tmp_path, model_path):
     region = write_region(
         write_zarr(make_map(), tmp_path / "map.zarr"),
