@@ -43,6 +43,7 @@ FILES = {
     "model_metrics.json",
     "model_per_class_iou.png",
     "model_training_log.csv",
+    "training_state.ckpt",  # so that the run can have more epochs
     "model_training_plot.png",
 }
 
