@@ -31,6 +31,8 @@ _MOST_CELLS = 25
 _CELL_SECONDS = 300
 # Warnings of the library are part of a story; any other means that something is used wrongly.
 _WARNING = re.compile(r"^\S+:\d+: (\w*Warning): ", re.MULTILINE)
+# Except one that rasterio silences inside rasterize, in a way that another thread can undo.
+_UNDONE = {"NotGeoreferencedWarning"}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -99,7 +101,7 @@ def test_a_notebook_runs_and_shows_pictures(path, tmp_path):
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures
     told = "".join(output.text for output in outputs if output.output_type == "stream")
-    assert set(_WARNING.findall(told)) <= own_warnings()
+    assert set(_WARNING.findall(told)) <= own_warnings() | _UNDONE
     assert list(tmp_path.iterdir()) == []  # all that it writes goes into a temporary folder
 
 
