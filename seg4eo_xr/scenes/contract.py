@@ -8,7 +8,7 @@ network's input, in training and in prediction.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import array_api_compat
@@ -67,7 +67,7 @@ class Normalization:
         return self.kind in ("patch_percentile", "patch_percentile_all_bands")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Contract:
     """What a model expects of a scene.
 
@@ -133,6 +133,24 @@ class Contract:
                 raise ValueError(f"{name} has {len(numbers)} numbers for {len(self.bands)} bands")
         if self.ignore in self.classes.codes:
             raise ValueError(f"ignore code {self.ignore} is also the code of a class")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Contract):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        """All fields, with a text for NaN, which does not equal itself."""
+
+        def comparable(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(comparable, value))
+            return "NaN" if isinstance(value, float) and math.isnan(value) else value
+
+        return tuple(comparable(getattr(self, field.name)) for field in fields(self))
 
     def __repr__(self) -> str:
         classes = zip(self.classes.codes, self.classes.names, strict=True)

@@ -217,6 +217,15 @@ def test_contracts_survive_json():
     assert Contract.from_dict(json.loads(json.dumps(contract.to_dict()))) == contract
 
 
+def test_contracts_with_nan_as_nodata_are_equal():
+    contract = replace(_contract(nodata=float("nan")), ground_sample_distance=(float("nan"),) * 2)
+    again = Contract.from_dict(json.loads(json.dumps(contract.to_dict())))
+    assert again == contract
+    assert len({again, contract}) == 1
+    assert contract != _contract(nodata=None)
+    assert contract != replace(contract, dtype="float32")
+
+
 @pytest.mark.parametrize("missing", ["bands", "normalization", "classes", "ignore_me"])
 def test_what_is_no_contract_is_refused(missing):
     entries = _contract().to_dict()
