@@ -230,30 +230,49 @@ def _turns_to_scene(left: np.ndarray, right: np.ndarray, like: xr.DataArray) -> 
 
 
 def _on_side_of_scene(geometries: np.ndarray, like: xr.DataArray) -> np.ndarray:
-    """Move parts of geometries that a scene, which may cross 180°, has a turn further on."""
+    """Move parts of geometries that a scene, which may cross 180°, has a turn further on.
+
+    What crosses the edge of a scene that spans a whole turn, as at 0° of longitudes from 0 to 360,
+    lies at both of its edges.
+    """
     import shapely
 
-    if not turn_of(like.rio.crs):
+    turn = turn_of(like.rio.crs)
+    if not turn:
         return geometries
     parts, owners = shapely.get_parts(geometries, return_index=True)
     left, _, right, _ = shapely.bounds(parts).T
     turns = _turns_to_scene(left, right, like)
     there = np.flatnonzero(np.isfinite(turns) & (turns != 0))
-    if not there.size:
+    west, _, east, _ = like.rio.bounds()
+    little = 1e-9 * turn
+    stays = (turns == 0) & (left < east) & (right > west)
+    eastern = np.flatnonzero(stays & (left + turn < east - little))
+    western = np.flatnonzero(stays & (right - turn > west + little))
+    copies = [_moved(parts[eastern], turn), _moved(parts[western], -turn)]
+    changed = np.concatenate([there, eastern, western])
+    if not changed.size:
         return geometries
     for position in there:
-        offset = np.array([turns[position], 0.0])
-        parts[position] = shapely.transform(parts[position], lambda xy, by=offset: xy + by)
+        parts[position] = _moved(parts[position], turns[position])
     whole = geometries.copy()
-    for owner in np.unique(owners[there]):
-        own = parts[owners == owner]
+    every = np.concatenate([parts, *copies])
+    everyone = np.concatenate([owners, owners[eastern], owners[western]])
+    for owner in np.unique(owners[changed]):
+        own = every[everyone == owner]
         # parts that met at 180° have an edge in common now, which a multipolygon may not have
-        joins = len(own) > 1 and shapely.is_valid(own).all()
-        if joins:
+        if len(own) > 1 and shapely.is_valid(own).all():
             whole[owner] = shapely.union_all(own)
         else:
-            whole[owner] = own[0] if len(own) == 1 else type(geometries[owner])(list(own))
+            whole[owner] = own[0] if len(own) == 1 else shapely.GeometryCollection(list(own))
     return whole
+
+
+def _moved(geometries: Any, by: float) -> Any:
+    """Geometries moved along x."""
+    import shapely
+
+    return shapely.transform(geometries, lambda points: points + np.array([by, 0.0]))
 
 
 def _in_pixels(geometries: np.ndarray, transform: Affine, nudge: tuple[float, float]) -> np.ndarray:

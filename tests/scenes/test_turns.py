@@ -10,6 +10,7 @@ from affine import Affine
 from shapely import MultiPolygon, box
 
 from seg4eo_xr import evaluate
+from seg4eo_xr.scenes.clipping import clip_scene
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.mosaics import open_mosaic
@@ -131,6 +132,26 @@ class TestVectors:
         assert (labels[:, 10:20] == (2 if together else 1)).all()
         assert (labels[:, 20:30] == 2).all()
         assert (labels[:, [*range(10), *range(30, 40)]] == 0).all()
+
+    def test_polygon_all_around(self):
+        features = gpd.GeoDataFrame({"class": [1]}, geometry=[box(-180, 0, 180, 20)], crs=4326)
+        labels = open_labels(features, like=self.scene(), column="class", background=0).values
+        assert (labels == 1).all()
+
+    @pytest.mark.parametrize("first", [0, -181, -90])
+    @pytest.mark.parametrize("bounds", [(-10.3, 30.2), (169.6, 200.4), (-90.3, -85.6)])
+    def test_polygon_across_the_edge_of_a_whole_turn(self, first, bounds):
+        """Longitudes from 0 to 360 have their edge at 0°, where Africa and Europe are."""
+        grid = Affine(1, 0, first, 0, -1, 10)
+        scene = place(np.ones((1, 20, 360), "u2"), "EPSG:4326", grid).assign_coords(band=["red"])
+        features = gpd.GeoDataFrame(
+            {"class": [1]}, geometry=[box(bounds[0], -5, bounds[1], 5)], crs=4326
+        )
+        within = (scene.x.values - bounds[0]) % 360 < bounds[1] - bounds[0]
+        labels = open_labels(features, like=scene, column="class", background=0).values
+        assert np.array_equal(labels[10] == 1, within)
+        area = clip_scene(scene, features, nodata=0).compute()
+        assert np.array_equal(np.unique(area.x[(area[0] > 0).any("y")]), scene.x[within])
 
     def test_points(self):
         scene = self.scene()
