@@ -214,8 +214,11 @@ class ValueCheck:
         SceneWarning
             Where a margin of one number looks like missing pixels that are not declared; once.
         """
-        if self.inherits and not valid.all() and self._is_new("nodata"):
-            warn(_inherited_text(valid, contract), ContractWarning, stacklevel=2)
+        if self.inherits:
+            # what is NaN is missing without the training's nodata value
+            lost = ~valid & np.isfinite(values).all(axis=0)
+            if lost.any() and self._is_new("nodata"):
+                warn(_inherited_text(lost, contract), ContractWarning, stacklevel=2)
         if np.count_nonzero(valid) < _FEWEST_VALUES:
             return
         margin = constant_margin(values, valid)
@@ -235,10 +238,10 @@ class ValueCheck:
         return new
 
 
-def _inherited_text(valid: np.ndarray, contract: Contract) -> str:
+def _inherited_text(lost: np.ndarray, contract: Contract) -> str:
     """Say how many pixels are missing by the training's nodata value alone."""
     return (
-        f"{1 - valid.mean():.1%} of the pixels in one part of the scene become nodata in the map, "
+        f"{lost.mean():.1%} of the pixels in one part of the scene become nodata in the map, "
         f"since they are {contract.nodata:g}, the nodata value of the training scenes, and the "
         f"scene states none: if they are missing, say so with --nodata {contract.nodata:g} "
         f"(nodata={contract.nodata:g}); if they are data, give a number that no pixel has"

@@ -192,6 +192,17 @@ def marked_contract() -> Contract:
     return replace(make_contract(("red", "green", "blue")), dtype="uint8", nodata=0.0)
 
 
+def test_nothing_is_said_of_inherited_nodata_where_pixels_are_missing_as_nan():
+    values = np.random.default_rng(0).uniform(500, 4000, (3, 32, 32)).astype("f4")
+    values[:, :4] = np.nan
+    valid = np.isfinite(values).all(axis=0)
+    ValueCheck(marked_contract(), inherits=True)(values, valid, marked_contract())
+    values[:, 4:8] = 0
+    valid[4:8] = False
+    with pytest.warns(ContractWarning, match=r"12\.5% of the pixels"):
+        ValueCheck(marked_contract(), inherits=True)(values, valid, marked_contract())
+
+
 def test_nodata_that_a_scene_only_inherits_makes_no_hole_without_a_word():
     values = np.random.default_rng(0).integers(1, 255, (3, 40, 40)).astype(np.uint8)
     values[:, 10:20, 10:20] = 0
