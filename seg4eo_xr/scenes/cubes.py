@@ -20,7 +20,7 @@ from seg4eo_xr.scenes.bands import (
     with_names,
     with_nodata,
 )
-from seg4eo_xr.scenes.forms import as_stated_sign, only_cube, scene_of_array
+from seg4eo_xr.scenes.forms import as_stated_sign, only_cube, scene_of_array, with_crs_of
 from seg4eo_xr.scenes.grid import place, require_same_grid, spatial_names
 from seg4eo_xr.scenes.harmonize import harmonize, of_one_convention, unmarked
 from seg4eo_xr.scenes.naming import date_of_name
@@ -211,7 +211,10 @@ def cube_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
             f"{what} holds no variable (time, y, x) that could be a band; its variables are "
             f"{ {str(name): array.dims for name, array in dataset.data_vars.items()} }"
         )
-    cubes = [cube_of_array(array, f"variable {name!r} of {what}") for name, array in planes.items()]
+    cubes = [
+        cube_of_array(with_crs_of(dataset, array), f"variable {name!r} of {what}")
+        for name, array in planes.items()
+    ]
     cubes = joined_nodata(cubes)
     first, scalings = cubes[0], [band_scaling(cube) for cube in cubes]
     for name, cube in zip(planes, cubes, strict=True):
@@ -266,7 +269,7 @@ def _whole_cube(
 def _only_series(dataset: xr.Dataset, what: str) -> xr.DataArray | xr.Dataset:
     """The variable ``(time, band, y, x)`` of a dataset; without one, all of its planes."""
     cube = only_cube(dataset, what, dims=4)
-    return dataset if cube is None else cube
+    return dataset if cube is None else with_crs_of(dataset, cube)
 
 
 def _chunked(

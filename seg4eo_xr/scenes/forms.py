@@ -115,7 +115,7 @@ def scene_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
         dataset = dataset.squeeze("time", drop=True)
     cube = only_cube(dataset, what)
     if cube is not None:
-        return scene_of_array(_with_crs_of(dataset, cube), f"variable {cube.name!r} of {what}")
+        return scene_of_array(with_crs_of(dataset, cube), f"variable {cube.name!r} of {what}")
     planes = {str(name): array for name, array in dataset.data_vars.items() if array.ndim == 2}
     if not planes:
         raise ValueError(
@@ -123,7 +123,7 @@ def scene_of_dataset(dataset: xr.Dataset, what: str) -> xr.DataArray:
             f"{ {str(name): array.dims for name, array in dataset.data_vars.items()} }"
         )
     scenes = [
-        scene_of_array(_with_crs_of(dataset, array), f"variable {name!r} of {what}")
+        scene_of_array(with_crs_of(dataset, array), f"variable {name!r} of {what}")
         for name, array in planes.items()
     ]
     scenes = joined_nodata(scenes)
@@ -149,7 +149,8 @@ def only_cube(dataset: xr.Dataset, what: str, dims: int = 3) -> xr.DataArray | N
     return dataset[cubes[0]] if cubes else None
 
 
-def _with_crs_of(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
+def with_crs_of(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
+    """A variable with the CRS of its dataset where it names none itself."""
     if array.rio.crs is not None:
         return array
     crs = dataset.rio.crs

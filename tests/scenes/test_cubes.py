@@ -129,3 +129,18 @@ def test_series_without_dates_and_scenes_are_refused(scenes, paths):
         open_cube(scenes[0].drop_attrs(deep=False).to_dataset("band"))
     with pytest.raises(ValueError, match="is empty"):
         open_cube(cube[:0])
+
+
+@pytest.mark.parametrize("planes", [True, False])
+def test_series_takes_the_crs_of_a_store_whose_variables_do_not_name_it(scenes, tmp_path, planes):
+    """As dataset.to_zarr(..., encoding={...}) leaves it."""
+    cube = open_cube([scene.compute() for scene in scenes], DAYS)
+    store = cube.to_dataset("band") if planes else cube.to_dataset()
+    store = store.drop_vars("band", errors="ignore")
+    for variable in store.data_vars.values():
+        variable.attrs = {"_FillValue": 0}
+        variable.encoding = {}
+    store.to_zarr(tmp_path / "series.zarr", consolidated=False)
+    opened = open_cube(tmp_path / "series.zarr")
+    assert opened.rio.crs == cube.rio.crs
+    assert np.array_equal(opened, cube.values)
