@@ -195,7 +195,8 @@ class ValueCheck:
 
         A band is suspect where most values lie outside the training range, as digital numbers do
         where reflectances were meant, or where nothing exceeds a hundredth of it, as in the
-        opposite case. All bands are also held against Sentinel-2's two conventions.
+        opposite case. All are where the scene's dtype cannot hold the bright values of the
+        training, as in an 8-bit copy. All bands are also held against Sentinel-2's two conventions.
 
         Parameters
         ----------
@@ -271,6 +272,12 @@ def _outside(numbers: np.ndarray, contract: Contract) -> np.ndarray:
     """Tell which bands hold numbers ``(band, pixel)`` that the model cannot know."""
     upper = np.array(contract.normalization.upper)
     lowest, highest = np.array(contract.minimum), np.array(contract.maximum)
+    is_copy = numbers.dtype.kind in "iu" and numbers.dtype != contract.dtype
+    if is_copy and contract.normalization.kind == "percentile":
+        # One of fewer bits has no bright numbers, and need not lie outside the range.
+        top = np.iinfo(numbers.dtype).max * np.array(contract.scale) + np.array(contract.offset)
+        if (top < upper).all():
+            return np.ones(len(numbers), bool)
     values = numbers * np.array(contract.scale)[:, None] + np.array(contract.offset)[:, None]
     beyond = (values < lowest[:, None]) | (values > highest[:, None])
     faint = (lowest >= 0) & (values.max(axis=1) < 0.01 * upper)

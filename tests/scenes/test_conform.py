@@ -106,6 +106,19 @@ def test_the_remedy_fits_the_data():
     assert "--scale" not in str(caught[0].message)
 
 
+@pytest.mark.parametrize(
+    ("scale", "suspect"),
+    [(1.0, True), (20.0, False)],  # 255 × 20 reaches the bright numbers of the training
+)
+def test_a_copy_of_fewer_bits_is_suspect_though_training_saw_dark_pixels(scale, suspect, recwarn):
+    copy = np.linspace(1, 255, 800).reshape(2, 20, 20).astype(np.uint8)
+    contract = replace(make_contract(), scale=(scale, scale))
+    ValueCheck(make_contract())(copy, np.ones((20, 20), bool), contract)
+    assert [str(one.message).split(":")[0] for one in recwarn] == suspect * [
+        "the scene holds values that the model never saw"
+    ]
+
+
 def test_a_handful_of_pixels_says_nothing(recwarn):
     few = np.zeros((20, 20), bool)
     few[0, :5] = True
