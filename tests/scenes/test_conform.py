@@ -197,6 +197,7 @@ def test_other_data_are_no_sentinel_2(dtype, recwarn):
         ["height"], ClassTable.from_codes([0, 1]), bright=5000.0, nodata=None, dark=(100.0,)
     )
     shift = {"uint8": 50, "int16": 2500, "float32": 1000}[dtype]
+    contract = replace(contract, dtype=dtype)
     ValueCheck(contract)(heights + np.array(shift, dtype), EVERYWHERE, contract)
     assert not recwarn
 
