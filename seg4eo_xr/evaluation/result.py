@@ -97,16 +97,8 @@ class Evaluation:
 
         A class that occurs neither in the map nor in the reference has NaN.
         """
-        result: dict[str, dict[str, float]] = self.scores.to_dict(self._keys)["per_class"]
+        result: dict[str, dict[str, float]] = self.scores.to_dict(self.classes.names)["per_class"]
         return result
-
-    @property
-    def _keys(self) -> list[str]:
-        names = self.classes.names
-        return [
-            name if names.count(name) == 1 else f"{name} ({code})"
-            for name, code in zip(names, self.classes.codes, strict=True)
-        ]
 
     @property
     def _unit(self) -> str:
@@ -119,7 +111,9 @@ class Evaluation:
             if evaluations:
                 report[part] = {name: one._figures() for name, one in evaluations.items()}
         if self.borders:
-            report["borders"] = [found.to_dict(self._keys) for found in self.borders.values()]
+            report["borders"] = [
+                found.to_dict(self.classes.names) for found in self.borders.values()
+            ]
         if self.points is not None:
             report["points"] = self.points.to_dict()
         if self.splits is not None:
@@ -129,7 +123,7 @@ class Evaluation:
 
     def _figures(self) -> dict[str, Any]:
         return {
-            **self.scores.to_dict(self._keys),
+            **self.scores.to_dict(self.classes.names),
             "pixels": self.pixels,
             "confusion_matrix": self.matrix.tolist(),
         }
@@ -225,9 +219,12 @@ class Evaluation:
         head, rows = self._class_table()
         matrix = [
             [name, *(f"{count:,}" for count in counts)]
-            for name, counts in zip(self._keys, self.matrix.tolist(), strict=True)
+            for name, counts in zip(self.classes.names, self.matrix.tolist(), strict=True)
         ]
-        folded = [("confusion matrix", (["reference \\ map", *self._keys], matrix)), *self._parts()]
+        folded = [
+            ("confusion matrix", (["reference \\ map", *self.classes.names], matrix)),
+            *self._parts(),
+        ]
         return card_html(
             "evaluation",
             f"mean IoU {_three_digits(self.miou)}",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import rasterio
 
 from seg4eo_xr.notices import warn
-from seg4eo_xr.scenes.classes import ClassTable, class_name, default_color
+from seg4eo_xr.scenes.classes import ClassTable, class_name, default_color, told_apart
 from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.scenes.matching import MADE_UP
 from seg4eo_xr.scenes.raster_classes import CODE_COLUMNS, NAME_COLUMNS, parsed_xml, raster_rows
@@ -67,7 +67,8 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
     FileNotFoundError, OSError
         If the file is missing or unreadable.
     ValueError
-        If it holds no classes, a code or a column twice, or a line that cannot be understood.
+        If it holds no classes, a code, a name or a column twice, or a line that cannot be
+        understood. Names that a raster has for several codes get these behind them.
 
     Warns
     -----
@@ -95,7 +96,7 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
         rows = list(readers[suffix](text, what))
     else:
         try:
-            rows = raster_rows(path, what)
+            rows = _raster_rows(path, what)
         except OSError as error:
             raise OSError(f"{error}; {_KINDS}") from error
         rows = rows or _tagged_rows(path)
@@ -153,11 +154,20 @@ def named_classes(path: str | Path) -> ClassTable | None:
     if is_remote(path):
         return None  # a second look at a remote file is slow
     what = f"the raster {str(path)!r}"
-    rows = [row for row in raster_rows(path, what) if row[1]]
+    rows = [row for row in _raster_rows(path, what) if row[1]]
     try:
         return _table(rows, what) if rows else None
     except ValueError:
         return None
+
+
+def _raster_rows(path: str | PathLike[str], what: str) -> list[Row]:
+    """Classes of a raster, whose names of codes that do not occur may well be alike."""
+    rows = raster_rows(path, what)
+    named = [row for row in rows if row[1]]
+    names = told_apart([code for code, _, _ in named], [name or "" for _, name, _ in named])
+    better = {code: name for (code, _, _), name in zip(named, names, strict=True)}
+    return [(code, better.get(code, name), color) for code, name, color in rows]
 
 
 def stated_classes(path: Path, raster: DatasetReader) -> tuple[tuple[str, str], ...]:

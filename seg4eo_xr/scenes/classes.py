@@ -79,6 +79,12 @@ class ClassTable:
                 raise ValueError(
                     f"a class name is a text without ';' and outer blanks, got {name!r}"
                 )
+        if len(set(self.names)) < len(self.names):
+            name, codes = next(iter(_repeated(self.codes, self.names).items()))
+            raise ValueError(
+                f"the class name {name!r} stands for the codes {codes}; give each its own name, or "
+                "first bring their pixels together under one code (reclassify)"
+            )
         for color in self.colors:
             if not _HEX_COLOR.fullmatch(color):
                 raise ValueError(f"colours are written '#rrggbb' in lower case, got {color!r}")
@@ -167,8 +173,12 @@ class ClassTable:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Sequence[Any]]) -> ClassTable:
-        """Rebuild a table from what `to_dict` gave."""
-        return cls.from_codes(mapping["codes"], mapping["names"], mapping["colors"])
+        """Rebuild a table from what `to_dict` gave.
+
+        A name that an older version let stand for several codes gets these behind it.
+        """
+        names = told_apart(mapping["codes"], mapping["names"])
+        return cls.from_codes(mapping["codes"], names, mapping["colors"])
 
     def to_attrs(self) -> dict[str, Any]:
         """Attributes by the CF conventions: ``flag_values``, ``flag_meanings`` and colours.
@@ -186,7 +196,10 @@ class ClassTable:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> ClassTable | None:
-        """Read the table from attributes that `to_attrs` or another CF writer left, if any."""
+        """Read the table from attributes that `to_attrs` or another CF writer left, if any.
+
+        A name that stands for several codes gets these behind it, as ``not used (3)``.
+        """
         if "flag_values" not in attrs:
             return None
         values = attrs["flag_values"]
@@ -199,11 +212,38 @@ class ClassTable:
         elif "flag_meanings" in attrs:
             names = str(attrs["flag_meanings"]).split()
         colors = str(attrs["flag_colors"]).split() if "flag_colors" in attrs else None
+        names = None if names is None else told_apart(codes, names)
         return cls.from_codes(codes, names, colors)
 
     def rgb(self) -> np.ndarray:
         """Colours as numbers, ``(class, 3)`` uint8."""
         return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in self.colors], np.uint8)
+
+
+def told_apart(codes: Sequence[int], names: Sequence[str]) -> list[str]:
+    """Names of classes, with the code behind those that stand for several.
+
+    Examples
+    --------
+    >>> told_apart([0, 1, 2], ["water", "not used", "not used"])
+    ['water', 'not used (1)', 'not used (2)']
+    """
+    repeated = _repeated(codes, names)
+    return (
+        [
+            f"{name} ({code})" if name in repeated else name
+            for code, name in zip(codes, names, strict=False)  # the table says where one is missing
+        ]
+        + list(names[len(codes) :])
+    )
+
+
+def _repeated(codes: Sequence[int], names: Sequence[str]) -> dict[str, list[int]]:
+    """Codes of each name that stands for several."""
+    codes_of: dict[str, list[int]] = {}
+    for code, name in zip(codes, names, strict=False):
+        codes_of.setdefault(name, []).append(int(code))
+    return {name: found for name, found in codes_of.items() if len(found) > 1}
 
 
 def class_name(text: str) -> str:

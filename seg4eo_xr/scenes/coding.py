@@ -248,7 +248,24 @@ def whole_numbers(values: Any, what: str) -> np.ndarray | None:
             f"the column {values.name!r} of {what} holds fractions, as {fractions[0]:g}, but "
             "class codes are whole numbers or names"
         )
+    _warn_of_one_number(texts, what, values)
     return numbers.astype(np.int64)
+
+
+def _warn_of_one_number(texts: Sequence[str], what: str, column: Any) -> None:
+    """Warn where texts that differ are one number, as "011" and "11" are; "11.0" and "11" may."""
+    spelt: dict[int, set[str]] = {}
+    for text in set(texts):
+        spelt.setdefault(int(float(text)), set()).add(text.partition(".")[0].removeprefix("+"))
+    for code, found in sorted(spelt.items()):
+        if len(found) > 1:
+            listed = " and ".join(map(repr, sorted(found)))
+            warn(
+                f"the column {column.name!r} of {what} holds {listed}, which are one number and so "
+                f"one class, {code}; if they are several classes, rename them, as 'a011'",
+                LabelWarning,
+                stacklevel=7,
+            )
 
 
 def _in_one_spelling(texts: list[str], known: Sequence[str], what: str) -> list[str]:

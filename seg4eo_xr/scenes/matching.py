@@ -80,7 +80,8 @@ def joined(
     Raises
     ------
     ValueError
-        If names must match, and none does.
+        If names must match, and none does; if a name, in capitals or not, stands for other codes
+        in one table than in the other, and for several in one of them.
 
     Warns
     -----
@@ -94,6 +95,7 @@ def joined(
     >>> table.names, codes
     (('water', 'forest', 'snow'), {1: 2, 2: 3})
     """
+    _require_one_code(first, second, numbered=by_name)
     if by_name:
         require_common_names(first, second)
     numbered, by_name = by_name, by_name or _names_match(first, second)
@@ -279,6 +281,26 @@ def _with_new(first: ClassTable, second: ClassTable, codes: Mapping[int, int]) -
     return ClassTable.from_codes(
         order, [rows[code][0] for code in order], [rows[code][1] for code in order]
     )
+
+
+def _require_one_code(first: ClassTable, second: ClassTable, *, numbered: bool) -> None:
+    """Raise where a name stands for several codes, and the other table has it for others.
+
+    Codes of the second that were `numbered` may well become one.
+    """
+    codes_of: list[dict[str, list[int]]] = [{}, {}]
+    for table, found in zip((first, second), codes_of, strict=True):
+        for code, key in zip(table.codes, _keys(table), strict=True):
+            found.setdefault(key, []).append(code)
+    ours, theirs = codes_of
+    for key in ours.keys() & theirs.keys():
+        several = len(ours[key]) > 1 or (len(theirs[key]) > 1 and not numbered)
+        if several and ours[key] != theirs[key]:
+            raise ValueError(
+                f"the class {key!r} has the codes {ours[key]} in one class table and {theirs[key]} "
+                "in the other; give each code its own name, or first bring their pixels together "
+                "under one code (reclassify)"
+            )
 
 
 def _names_match(first: ClassTable, second: ClassTable) -> bool:

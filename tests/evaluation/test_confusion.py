@@ -194,8 +194,3 @@ def test_the_table_lines_up_and_names_every_class():
     assert lines[1].startswith("é ")
     assert "30,001" in lines[1]
     assert lines[-1].startswith("accuracy 1.000")
-
-
-def test_classes_of_one_name_stay_apart():
-    table = ClassTable.from_codes([1, 2], ["forest", "forest"])
-    assert list(Evaluation(np.eye(2, dtype=int), table).per_class) == ["forest (1)", "forest (2)"]

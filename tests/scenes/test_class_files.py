@@ -67,10 +67,9 @@ def _raster(path, **tags):
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_what_is_written_is_read(tmp_path, classes):
-    codes = sorted(classes)
-    table = ClassTable.from_codes(
-        codes, [classes[code][0] for code in codes], [classes[code][1] for code in codes]
-    )
+    rows = {name: (code, color) for code, (name, color) in classes.items()}
+    ordered = sorted((code, name, color) for name, (code, color) in rows.items())
+    table = ClassTable.from_codes(*map(list, zip(*ordered, strict=True)))
     assert read_classes(write_classes(table, tmp_path / "classes.csv")) == table
 
 
@@ -241,3 +240,29 @@ def test_files_that_cannot_be_read_are_refused(write, tmp_path):
     (tmp_path / "plain").mkdir()
     with pytest.raises(ValueError, match="holds no class"):
         read_classes(_raster(tmp_path / "plain" / "map.tif"))
+
+
+REPEATED = "code,name\n231,meadow\n311,forest\n312,forest\n"
+
+
+def test_a_name_of_two_codes_is_refused(tmp_path):
+    (tmp_path / "classes.csv").write_text(REPEATED)
+    with pytest.raises(ValueError, match=r"'forest' stands for the codes \[311, 312\].*reclassify"):
+        read_classes(tmp_path / "classes.csv")
+
+
+def test_names_that_a_raster_repeats_are_told_apart(tmp_path):
+    path = _raster(tmp_path / "map.tif")
+    names = "".join(f"<Category>{name}</Category>" for name in ("", "forest", "unused", "unused"))
+    (tmp_path / "map.tif.aux.xml").write_text(
+        f"<PAMDataset><PAMRasterBand band='1'><CategoryNames>{names}</CategoryNames>"
+        "</PAMRasterBand></PAMDataset>"
+    )
+    assert read_classes(path).code_of == {"forest": 1, "unused (2)": 2, "unused (3)": 3}
+
+
+def test_a_table_written_with_a_name_of_two_codes_still_loads():
+    attrs = {"flag_values": [1, 2], "flag_meanings": "forest forest"}
+    assert ClassTable.from_attrs(attrs).names == ("forest (1)", "forest (2)")
+    old = {"codes": [1, 2], "names": ["forest", "forest"], "colors": ["#009e73", "#e69f00"]}
+    assert ClassTable.from_dict(old).names == ("forest (1)", "forest (2)")

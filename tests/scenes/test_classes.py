@@ -25,7 +25,7 @@ names = st.text(
 def tables(draw):
     one_byte, two_bytes = st.integers(0, 254), st.integers(-32768, 32767).filter(lambda c: c != 255)
     codes = sorted(draw(st.sets(one_byte | two_bytes, min_size=1, max_size=12)))
-    chosen = draw(st.lists(names, min_size=len(codes), max_size=len(codes)))
+    chosen = draw(st.lists(names, min_size=len(codes), max_size=len(codes), unique=True))
     return ClassTable.from_codes(codes, chosen)
 
 

@@ -72,6 +72,11 @@ def test_texts_of_digits_are_codes():
     assert common_classes([_features(["311"]), _features([112])], "crop").codes == (112, 311)
 
 
+def test_texts_that_differ_and_are_one_number_are_told():
+    with pytest.warns(LabelWarning, match=r"'011' and '11'.*one class, 11.*rename them"):
+        assert _code(["011", "11", "+12", "12.0"]).classes.codes == (11, 12)
+
+
 def test_codes_without_a_label_are_ignored():
     coding = _code([0, 1, 2, 9], unlabelled=(0, 9))
     assert coding.codes.tolist() == [255, 1, 2, 255]

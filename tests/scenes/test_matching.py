@@ -54,3 +54,14 @@ def test_where_names_must_match_one_at_least_does():
         assert joined(ours, foreign)[1] == {0: 0, 1: 1, 2: 2}
     with pytest.raises(ValueError, match=r"'Wald', 'Wasser'.*none.*'water', 'forest'.*classes="):
         joined(ours, foreign, by_name=True)
+
+
+def test_a_name_of_several_codes_in_one_table_alone_is_refused():
+    ours = ClassTable.from_codes([1, 2, 3], ["water", "forest", "Forest"])
+    assert joined(ours, ours)[1] == {1: 1, 2: 2, 3: 3}
+    theirs = ClassTable.from_codes([1, 5], ["water", "forest"])
+    for pair in ((ours, theirs), (theirs, ours)):
+        with pytest.raises(ValueError, match=r"'forest' has the codes .*\[2, 3\].*reclassify"):
+            joined(*pair)
+    with pytest.raises(ValueError, match=r"'forest' has the codes \[2, 3\]"):
+        joined(ours, theirs, by_name=True)
