@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import warnings
 from functools import cached_property
-from math import ceil, floor
+from math import ceil, floor, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
 
-from seg4eo_xr.scenes.grid import crs_text, grid_transform, require_degrees
+from seg4eo_xr.scenes.grid import crs_text, grid_transform, require_degrees, same_crs
 from seg4eo_xr.scenes.label_options import LabelWarning
 from seg4eo_xr.scenes.turns import turn_of
 
@@ -28,6 +28,9 @@ _TOUCHED_MARGIN = 4
 _ORIGIN = _TOUCHED_MARGIN + 1
 # Features that reach this many times the scene's size beyond it on two opposite sides are clipped.
 _CLIP_MARGIN = 10
+_MOST_BEND = 0.5  # pixels
+_MOST_PIECES = 1000
+_SHORT_EDGE = 4  # pixels: too short for a bend that counts
 
 
 def drawable(features: gpd.GeoDataFrame, what: str) -> gpd.GeoDataFrame:
@@ -202,6 +205,7 @@ def _in_crs_of(geometries: gpd.GeoSeries, like: xr.DataArray) -> np.ndarray:
     A CRS such as UTM folds what reaches to the other side of the earth.
     """
     import shapely
+    from rasterio.crs import CRS
     from rasterio.warp import transform_bounds
 
     shapes = np.array(geometries.array)
@@ -215,8 +219,52 @@ def _in_crs_of(geometries: gpd.GeoSeries, like: xr.DataArray) -> np.ndarray:
         left, bottom, right, top = shapely.bounds(shapes).T
         wide = (left < window[0]) & (right > window[2]) | (bottom < window[1]) & (top > window[3])
         shapes[wide] = shapely.clip_by_rect(shapes[wide], *window)
-    moved = type(geometries)(shapes, crs=geometries.crs).to_crs(like.rio.crs)
+    clipped = type(geometries)(shapes, crs=geometries.crs)
+    if not same_crs(CRS.from_user_input(geometries.crs), like.rio.crs):
+        pixel = min((east - west) / like.sizes["x"], (north - south) / like.sizes["y"])
+        least = _SHORT_EDGE * pixel if np.isfinite(pixel) else 0.0
+        clipped = _with_bends(clipped, like, least)
+    moved = clipped.to_crs(like.rio.crs)
     return _on_side_of_scene(np.asarray(moved.array), like)
+
+
+def _with_bends(geometries: gpd.GeoSeries, like: xr.DataArray, least: float) -> gpd.GeoSeries:
+    """Put points into long edges that are no straight lines in the CRS of a scene.
+
+    An edge along a parallel, as of a box in degrees, is an arc around the pole in a polar CRS.
+    Edges that bend by less than half a pixel stay as they are; those shorter than `least` do.
+    """
+    import shapely
+
+    shapes = np.array(geometries.array)
+    points, owners = shapely.get_coordinates(shapes, return_index=True)
+    lengths = np.hypot(*np.diff(points, axis=0).T)
+    long = (owners[1:] == owners[:-1]) & (lengths > least)
+    if not long.any():
+        return geometries
+    starts, ends, owners, lengths = (
+        points[:-1][long],
+        points[1:][long],
+        owners[1:][long],
+        lengths[long],
+    )
+
+    def in_pixels(places: np.ndarray) -> np.ndarray:
+        moved = type(geometries)(shapely.points(places), crs=geometries.crs).to_crs(like.rio.crs)
+        resolution = np.abs(like.rio.resolution())
+        return np.asarray(shapely.get_coordinates(np.array(moved.array)) / resolution)
+
+    middle = in_pixels((starts + ends) / 2)
+    bends = np.hypot(*(middle - (in_pixels(starts) + in_pixels(ends)) / 2).T)
+    bends = np.where(np.isfinite(bends), bends, 0.0)
+    longest, bend = np.zeros(len(shapes)), np.zeros(len(shapes))
+    np.maximum.at(longest, owners, lengths)
+    np.maximum.at(bend, owners, bends)
+    for position in np.flatnonzero(bend > _MOST_BEND):
+        # halves of an edge bend by a quarter
+        pieces = min(_MOST_PIECES, ceil(sqrt(10 * bend[position] / _MOST_BEND)))
+        shapes[position] = shapely.segmentize(shapes[position], longest[position] / pieces)
+    return type(geometries)(shapes, crs=geometries.crs)
 
 
 def _turns_to_scene(left: np.ndarray, right: np.ndarray, like: xr.DataArray) -> np.ndarray:

@@ -4,14 +4,18 @@ import warnings
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from seg4eo_xr.scenes.burning import burn
+from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.label_options import LabelOptions, LabelWarning
+from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.testing import chunkings, synthetic_sentinel2
 
 SCENE, _ = synthetic_sentinel2((40, 50), seed=1)
@@ -144,3 +148,16 @@ def test_a_feature_that_only_touches_the_scene_is_beside_it():
     with pytest.raises(ValueError, match="do not overlap the scene"):
         _burn([_square(0, -10, 10)])
     assert _burn([shapely.Point(LEFT, TOP)], background=0)[0, 0] == 1
+
+
+@pytest.mark.parametrize("bounds", [(-61.3, 70, -1.7, 85), (151, 75, 178, 88), (-61, 83.7, -2, 89)])
+def test_edges_along_parallels_are_arcs_in_a_polar_crs(bounds):
+    grid = Affine(50000, 0, -2400000, 0, -50000, 2400000)
+    scene = place(np.ones((1, 96, 96), "u2"), "EPSG:3413", grid).assign_coords(band=["red"])
+    to_degrees = pyproj.Transformer.from_crs(3413, 4326, always_xy=True)
+    lon, lat = to_degrees.transform(*np.meshgrid(scene.x, scene.y))
+    west, south, east, north = bounds
+    within = (lon > west) & (lon < east) & (lat > south) & (lat < north)
+    features = gpd.GeoDataFrame({"class": [1]}, geometry=[shapely.box(*bounds)], crs=4326)
+    labels = open_labels(features, like=scene, column="class", background=0).values
+    assert np.count_nonzero((labels == 1) != within) <= 0.02 * within.sum()
