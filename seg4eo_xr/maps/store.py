@@ -256,7 +256,7 @@ def class_layer(
     Raises
     ------
     ValueError
-        If there is none, or it does not hold integers.
+        If there is none, it has several bands or dates, or it does not hold integers.
     """
     if not isinstance(prediction, xr.Dataset | xr.DataArray):
         prediction = open_map(prediction)
@@ -268,6 +268,7 @@ def class_layer(
                 f"the prediction has no layer 'classes'; its layers are {list(prediction)}"
             )
         prediction = prediction[name]
+    prediction = _plane(prediction)
     if prediction.dtype.kind not in "iu":
         raise ValueError(
             f"a map of classes holds integers, but layer {str(prediction.name)!r} holds "
@@ -279,3 +280,16 @@ def class_layer(
     if count or prediction.chunks is None:
         prediction = with_class_255(prediction, "the map")
     return prediction.transpose("y", "x")
+
+
+def _plane(layer: xr.DataArray) -> xr.DataArray:
+    """Drop bands and dates of length one, as rioxarray's ``band``, from a layer of a map."""
+    others = {dim: size for dim, size in layer.sizes.items() if dim not in ("y", "x")}
+    longer = {str(dim): size for dim, size in others.items() if size != 1}
+    if longer:
+        choice = ", ".join(f"{dim}=0" for dim in longer)
+        raise ValueError(
+            f"a map of classes has the dimensions y and x, but layer {str(layer.name)!r} also has "
+            f"{longer}; take one of them, as with prediction.isel({choice})"
+        )
+    return layer.isel(dict.fromkeys(others, 0), drop=True)

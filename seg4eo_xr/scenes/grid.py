@@ -57,7 +57,9 @@ def grid_difference(a: xr.DataArray, b: xr.DataArray) -> str:
         return "different CRSs"
     if shapes[0] != shapes[1]:
         return "different shapes"
-    same = corners_agree(a.rio.transform(), b.rio.transform(), shapes[0])
+    # By coordinates: a selection of every nth pixel leaves the stated transform as it was.
+    first, second = (grid_transform(array, "the raster") for array in (a, b))
+    same = corners_agree(first, second, shapes[0])
     return "" if same else "different transforms"
 
 
@@ -86,7 +88,7 @@ def cut_to(raster: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     Pixels are the same ones up to a hundredth of their size at the corners. Otherwise the raster
     is given back as it is.
     """
-    pixel = raster.rio.transform()
+    pixel = grid_transform(raster, "the raster")
     # By coordinates, which follow any selection; a transform in attributes may not.
     row = round(float(like["y"][0] - raster["y"][0]) / pixel.e)
     column = round(float(like["x"][0] - raster["x"][0]) / pixel.a)
@@ -133,7 +135,7 @@ def corners_agree(one: Affine, other: Affine, shape: tuple[int, ...]) -> bool:
 
 
 def _grid_text(array: xr.DataArray) -> str:
-    transform = array.rio.transform()
+    transform = grid_transform(array, "the raster")
     height, width = array.shape[-2:]
     return (
         f"{height} × {width} px of {transform.a:.9g} × {-transform.e:.9g} units "

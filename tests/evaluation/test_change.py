@@ -8,6 +8,7 @@ import numpy as np
 import pyproj
 import pytest
 import sklearn.metrics
+import xarray as xr
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -191,3 +192,32 @@ def test_text_and_html_name_classes_and_transitions():
         assert "before km²" in shown
     assert "transition matrix" in change._repr_html_()
     assert repr(raster(codes_of(1)).to_dataset().seg4eo.change(raster(codes_of(2)))) == repr(change)
+
+
+def test_every_second_pixel_of_a_map_lies_where_its_coordinates_say():
+    """A selection with a step leaves the stated transform as it was."""
+    whole = codes_of(3)
+    thinned = raster(whole).isel(y=slice(None, None, 2), x=slice(None, None, 2))
+    with pytest.raises(ValueError, match="different shapes"):
+        map_change(thinned, raster(whole))
+    with pytest.raises(ValueError, match="different shapes"):
+        seg.evaluate(thinned, raster(whole))
+    # of the warped one, the nearest of four pixels is one of them, so make all four the same
+    coarse = np.kron(whole, np.ones((2, 2), np.uint8))
+    thinned = raster(coarse).isel(y=slice(1, None, 2), x=slice(1, None, 2))
+    pixels = (whole != 255).sum()
+    change = map_change(thinned, raster(coarse), warp=True)
+    assert np.trace(change.pixels) == change.pixels.sum() == pixels
+    assert np.trace(seg.evaluate(thinned, raster(coarse), warp=True).matrix) == pixels
+
+
+def test_a_band_of_one_is_dropped_and_several_dates_are_refused():
+    layer, later = raster(codes_of(1)), raster(codes_of(2))
+    expected = map_change(layer, later).pixels
+    single = layer.expand_dims(band=[1]), later.expand_dims(time=[2020])
+    np.testing.assert_array_equal(map_change(*single).pixels, expected)
+    np.testing.assert_array_equal(seg.evaluate(single[1], layer).matrix, expected)
+    dates = xr.concat([layer, later], dim="time")
+    for use in (lambda: map_change(dates, layer), lambda: seg.to_polygons(dates)):
+        with pytest.raises(ValueError, match=r"isel\(time=0\)"):
+            use()
