@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dask.array as da
 import numpy as np
+import rasterio
 import xarray as xr
 from dask.delayed import delayed
 
@@ -31,6 +32,8 @@ from seg4eo_xr.maps.layers import nodata_of
 from seg4eo_xr.maps.store import class_layer
 from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.classes import ClassTable
+from seg4eo_xr.scenes.grid import as_band_y_x
+from seg4eo_xr.scenes.label_pictures import is_picture
 from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.scenes.matching import (
     is_numbered,
@@ -39,6 +42,7 @@ from seg4eo_xr.scenes.matching import (
     require_common_names,
     require_same_classes,
 )
+from seg4eo_xr.scenes.rasters import is_raster
 from seg4eo_xr.scenes.unlabelled import (
     USUAL,
     free_code,
@@ -93,8 +97,9 @@ def evaluate(
     options
         How the reference becomes codes on the map's pixels, and what is counted apart.
     classes
-        The classes to report; others are an error. By default those of the map's class table and
-        those that only the reference's has; codes that occur where there is no table.
+        The classes to report; others are an error. Also the colours of a reference that is a
+        picture. By default those of the map's class table and those that only the reference's has;
+        codes that occur where there is no table.
     zones
         Polygons of any CRS, or a vector file of them; each zone is evaluated for itself too. Or a
         patch store: the ground of its training, validation and test patches is evaluated each for
@@ -190,7 +195,9 @@ def _compared(
     reference = reference_layer(reference)
     points, what = read_points(reference, options)
     if points is None:
-        labels = open_labels(reference, like=predicted, options=options)
+        # a picture has no codes of its own: its colours are those of the classes given
+        colors = None if classes is None or not _is_picture(reference) else classes
+        labels = open_labels(reference, like=predicted, options=options, classes=colors)
         counting = replace(counting, ignore=labels.rio.nodata)
         tally = merge_tallies(tally_blocks(predicted, labels, counting).compute().ravel())
         told, attrs = None, labels.attrs
@@ -250,6 +257,16 @@ def reference_layer(reference: Any) -> Any:
     if isinstance(reference, xr.Dataset) or (is_path and Path(reference, "classes").is_dir()):
         return class_layer(reference)
     return reference
+
+
+def _is_picture(reference: Any) -> bool:
+    """Whether a reference is a raster of red, green and blue."""
+    if isinstance(reference, xr.DataArray):
+        return is_picture(as_band_y_x(reference, "the reference"))
+    if not isinstance(reference, str | Path) or not is_raster(reference):
+        return False
+    with rasterio.open(reference) as file:
+        return file.count == 3 and set(file.dtypes) == {"uint8"}
 
 
 def _common_table(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 
 import seg4eo_xr as seg
 from seg4eo_xr.cli.main import main
@@ -94,3 +97,18 @@ def test_the_command_line_takes_colours(tmp_path):
     assert store.contract.classes == TABLE
     total = sum(sum(store.class_counts(s).values()) for s in ("train", "validation", "test"))
     assert total == CODES.size
+
+
+def test_a_reference_in_the_colours_of_the_given_classes_is_evaluated(tmp_path):
+    picture = str(write(tmp_path / "picture.tif"))
+    mapped = LABELS.copy(data=np.where(TABLE.codes[0] == CODES, TABLE.codes[1], CODES))
+    expected = seg.evaluate(mapped, LABELS, classes=TABLE)
+    for reference in (picture, rioxarray.open_rasterio(picture)):
+        evaluation = seg.evaluate(mapped, reference, classes=TABLE)
+        np.testing.assert_array_equal(evaluation.matrix, expected.matrix)
+        assert evaluation.classes == TABLE
+    seg.write_cog(mapped.to_dataset(name="classes"), tmp_path / "map.tif")
+    table, report = str(seg.write_classes(TABLE, tmp_path / "t.csv")), tmp_path / "report.json"
+    line = ["evaluate", "--prediction", str(tmp_path / "map.tif"), "--reference", picture]
+    assert main([*line, "--classes", table, "--output", str(report), "--quiet"]) == 0
+    assert json.loads(report.read_text())["accuracy"] == expected.accuracy
