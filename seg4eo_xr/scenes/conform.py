@@ -55,7 +55,8 @@ def ground_sample_distance(scene: xr.DataArray) -> tuple[float, float]:
     """Size of a pixel on the ground at the scene's centre.
 
     Measured along the WGS 84 ellipsoid, so that scenes in metres, feet, degrees or Web Mercator
-    compare with each other.
+    compare with each other. The height of a slanted pixel is the distance of its upper and lower
+    side.
 
     Parameters
     ----------
@@ -87,8 +88,10 @@ def ground_sample_distance(scene: xr.DataArray) -> tuple[float, float]:
     to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
     lon, lat = to_degrees.transform(*corners)
     geod = crs.get_geod() or pyproj.Geod(ellps="WGS84")
-    _, _, width = geod.inv(lon[0], lat[0], lon[1], lat[1])
-    _, _, height = geod.inv(lon[0], lat[0], lon[2], lat[2])
+    along, _, width = geod.inv(lon[0], lat[0], lon[1], lat[1])
+    down, _, side = geod.inv(lon[0], lat[0], lon[2], lat[2])
+    # far from the meridian of a sinusoidal grid pixels are slanted, but not higher
+    height = side * abs(np.sin(np.deg2rad(down - along)))
     return float(width), float(height)
 
 

@@ -3,10 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from affine import Affine
 
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import ContractWarning, ValueCheck, conform, ground_sample_distance
 from seg4eo_xr.scenes.contract import Contract
+from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.statistics import make_contract as contract_of
 from seg4eo_xr.scenes.statistics import scene_histogram
@@ -235,3 +237,12 @@ def test_a_margin_that_is_mapped_like_data_is_named_once():
         check(values, np.ones((40, 40), bool), marked_contract())
     assert len(caught) == 1
     check(values, np.ones((40, 40), bool), marked_contract())
+
+
+def test_slanted_pixels_of_a_sinusoidal_grid_are_of_one_size_everywhere():
+    crs = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
+    size = 463.312716528
+    for x in (0, 1111950.519667, -6671703.118):  # h18, h20 and h12 of MODIS
+        grid = Affine(size, 0, x, 0, -size, 5559752.598333)
+        scene = place(np.ones((1, 64, 64), "i2"), crs, grid)
+        assert ground_sample_distance(scene) == pytest.approx((size, size), rel=1e-3)
