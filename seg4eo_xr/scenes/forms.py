@@ -162,5 +162,14 @@ def with_crs_of(dataset: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
             for variable in dataset.variables.values()
             if variable.ndim == 0 and "crs_wkt" in variable.attrs
         }
-        crs = found.pop() if len(found) == 1 else None
+        crs = found.pop() if len(found) == 1 else _projection_of_stac(array, dataset)
     return array if crs is None else array.rio.write_crs(crs)
+
+
+def _projection_of_stac(*described: xr.DataArray | xr.Dataset) -> str | None:
+    """CRS by the names of STAC, as in the Zarr stores of Sentinel products."""
+    for one in described:
+        code = one.attrs.get("proj:code") or one.attrs.get("proj:epsg")
+        if code:
+            return str(code) if ":" in str(code) else f"EPSG:{code}"
+    return None

@@ -175,3 +175,15 @@ def test_transforms_without_coordinates():
     plain = xr.DataArray(np.ones((1, 4, 5), "u1"), dims=("band", "y", "x"))
     plain.attrs = {"crs": "EPSG:32633", "transform": tuple(from_origin(5e5, 5e6, 10, 10))}
     assert open_scene(plain).rio.bounds() == (5e5, 4999960, 500050, 5e6)
+
+
+@pytest.mark.parametrize("attrs", [{"proj:epsg": 32633}, {"proj:code": "EPSG:32633"}])
+@pytest.mark.parametrize("of_variable", [True, False])
+def test_dataset_with_the_crs_of_stac(attrs, of_variable):
+    coords = {"y": 5e6 - 10 * np.arange(4.0), "x": 5e5 + 10 * np.arange(5.0)}
+    planes = {name: (("y", "x"), np.ones((4, 5), "u2")) for name in ("b02", "b03")}
+    dataset = xr.Dataset(planes, coords, {} if of_variable else attrs)
+    if of_variable:
+        for variable in dataset.data_vars.values():
+            variable.attrs = dict(attrs)
+    assert open_scene(dataset).rio.crs.to_epsg() == 32633
