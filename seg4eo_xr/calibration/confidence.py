@@ -105,6 +105,15 @@ def _confidence_of(
         return confidence.transpose("y", "x")
     if confidence is not None:
         dataset = open_map(confidence)
+        only = next(iter(dataset.values()))
+        if len(dataset) == 1 and only.dtype.kind == "f":  # whatever another tool calls it
+            return only.transpose("y", "x")
+        if "confidence" not in dataset:
+            raise ValueError(
+                f"confidence (--confidence) is {str(confidence)!r}, which holds {only.dtype} and "
+                "no layer 'confidence'; give real numbers from 0 to 1, of percent made as with "
+                "`gdal_translate -ot Float32 -scale 0 100 0 1 FILE NEW`"
+            )
     if "confidence" not in dataset:
         raise ValueError(
             f"there is no layer 'confidence' among {list(dataset)}; predict with "

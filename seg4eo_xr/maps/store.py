@@ -284,6 +284,11 @@ def class_layer(
 
 def _plane(layer: xr.DataArray) -> xr.DataArray:
     """Drop bands and dates of length one, as rioxarray's ``band``, from a layer of a map."""
+    if not {"y", "x"} <= set(layer.dims):
+        raise ValueError(
+            f"a map of classes has the dimensions y and x, but layer {str(layer.name)!r} has "
+            f"{list(layer.dims)}; rename them, as with prediction.rename(lat='y', lon='x')"
+        )
     others = {dim: size for dim, size in layer.sizes.items() if dim not in ("y", "x")}
     longer = {str(dim): size for dim, size in others.items() if size != 1}
     if longer:

@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 import seg4eo_xr as seg
 from seg4eo_xr.calibration.reliability import Reliability, count_confidences
+from seg4eo_xr.cli import main
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import place
 from seg4eo_xr.testing import chunkings
@@ -175,3 +176,21 @@ def test_points_are_no_reference_of_confidences():
     )
     with pytest.raises(ValueError, match="made of points"):
         seg.reliability(a_map(4)[0], points, column="class")
+
+
+def test_a_confidence_file_may_call_its_layer_anything_and_holds_real_numbers(tmp_path, capsys):
+    prediction, labels, _ = a_map(4)
+    reference = layer(labels, 255)
+    expected = seg.reliability(prediction, reference)
+    paths = [str(tmp_path / name) for name in ("map.tif", "sure.tif", "percent.tif", "ref.tif")]
+    seg.write_cog(prediction[["classes"]], paths[0])
+    prediction["confidence"].rename("p_max").rio.to_raster(paths[1])
+    percent = (prediction["confidence"].fillna(0) * 100).astype("uint8").rio.write_nodata(255)
+    percent.rename("percent").rio.to_raster(paths[2])
+    reference.rio.to_raster(paths[3])
+    found = seg.reliability(paths[0], reference, confidence=paths[1])
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    line = ["reliability", "--prediction", paths[0], "--reference", paths[3], "--confidence"]
+    assert main([*line, paths[1], "--quiet"]) == 0
+    assert main([*line, paths[2], "--quiet"]) == 2
+    assert "real numbers from 0 to 1" in capsys.readouterr().err

@@ -221,3 +221,6 @@ def test_a_band_of_one_is_dropped_and_several_dates_are_refused():
     for use in (lambda: map_change(dates, layer), lambda: seg.to_polygons(dates)):
         with pytest.raises(ValueError, match=r"isel\(time=0\)"):
             use()
+    renamed = layer.rename(x="lon", y="lat")
+    with pytest.raises(ValueError, match=r"rename\(lat='y', lon='x'\)"):
+        map_change(renamed, layer)
