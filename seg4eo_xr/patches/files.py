@@ -28,6 +28,7 @@ from seg4eo_xr.scenes.unlabelled import (
     free_code,
     stated_code,
     warn_of_codes,
+    warn_of_missing_class,
 )
 
 if TYPE_CHECKING:
@@ -297,6 +298,9 @@ def with_code(
     if options.ignore is not None and wanted in (None, options.ignore):
         return options
     stated = {_stated(label.nodata, np.dtype(label.dtype)) for label in labels}
+    if classes is not None and options.ignore is None:
+        for code in stated - options.no_label:
+            warn_of_missing_class(classes, code, stacklevel=5)
     own = stated.copy().pop() if len(stated) == 1 else None
     if own is not None and options.ignore is None and wanted in (None, own):
         return replace(options, ignore=own)

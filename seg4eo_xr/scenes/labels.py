@@ -51,7 +51,9 @@ from seg4eo_xr.scenes.unlabelled import (
     count_codes,
     fits_byte,
     free_code,
+    stated_code,
     warn_of_codes,
+    warn_of_missing_class,
 )
 from seg4eo_xr.scenes.vectors import VECTOR_SUFFIXES, read_vector
 
@@ -252,6 +254,10 @@ def _settled(
     options, table, moved = _labelled_classes(plane.attrs, classes, options, what)
     chosen = ChosenCode(options.ignore)
     if options.ignore is None:
+        if classes is not None and can_occur(nodata, plane.dtype):
+            stated = stated_code(nodata, plane.dtype)
+            if stated not in options.no_label:
+                warn_of_missing_class(classes, stated, stacklevel=4)
         counts = None
         if not can_occur(nodata, plane.dtype):
             from_file = isinstance(source, (str, Path))

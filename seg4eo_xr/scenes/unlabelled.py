@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import dask.array as da
 
+    from seg4eo_xr.scenes.classes import ClassTable
+
 USUAL = 255
 """Code of pixels without a label where nothing else is stated."""
 _ATTRIBUTE = "unlabelled_code"
@@ -35,6 +37,11 @@ _MOST_PIXELS = 48_000_000
 _MOST_REMOTE_PIXELS = 4_000_000
 _MOST_LISTED = 12  # codes in a message
 _joining: ContextVar[list[tuple[CodeCounts, str]] | None] = ContextVar("joining", default=None)
+# Names in class tables that say that a code is none.
+_NO_CLASS = {
+    *("no data", "nodata", "missing", "no label", "unlabelled", "unlabeled", "unclassified"),
+    *("ignore", "ignored", "void", "invalid", "undefined"),
+}
 
 
 def free_code(classes: Iterable[int]) -> int:
@@ -309,6 +316,32 @@ def one_warning_of_codes() -> Iterator[None]:
             first, others = found[0][1], len(found) - 1
             what = f"{first} and {others} more" if others else first
             warn_of_codes(CodeCounts.joined(counts for counts, _ in found), what, (), stacklevel=4)
+
+
+def warn_of_missing_class(classes: ClassTable, code: int | None, *, stacklevel: int) -> None:
+    """Warn where a class that somebody lists is what label rasters state as nodata.
+
+    Parameters
+    ----------
+    classes
+        The table that was given.
+    code
+        Nodata value of the rasters as a code; None where they state none.
+    stacklevel
+        As of `warnings.warn`.
+    """
+    if code not in classes.codes:
+        return
+    name = classes.names[classes.codes.index(code)]
+    if name.casefold() not in _NO_CLASS:
+        warn(
+            f"the class table lists the code {code} ({name!r}), but label rasters state {code} as "
+            "their nodata value, so these pixels count as missing and the class does not occur: "
+            "leave it out of the table, or remove the nodata value if they are labelled "
+            "(gdal_edit.py -unsetnodata FILE, labels.rio.write_nodata(None))",
+            LabelWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def warn_of_negative(

@@ -173,6 +173,17 @@ class TestVectors:
         assert (labels == 255).any()
 
 
+def test_a_class_that_is_the_nodata_value_of_the_file_is_told(given):
+    marked = given(raster(CODES > 2, nodata=0))
+    names = ClassTable.from_codes([0, 1], ["Background", "road"])
+    with pytest.warns(LabelWarning, match=r"code 0 \('Background'\).*nodata.*-unsetnodata"):
+        labels = open_labels(marked, classes=names)
+    assert set(np.unique(labels)) == {labels.rio.nodata, 1}
+    # said by the user, or by the table itself
+    open_labels(marked, classes=names, unlabelled=(0,))
+    open_labels(marked, classes=ClassTable.from_codes([0, 1], ["No data", "road"]))
+
+
 def test_codes_are_counted_whatever_holds_them():
     codes = np.array([[0, 255, 255], [7, 255, 0]])
     for dtype in ("uint8", "int16", "float32"):
