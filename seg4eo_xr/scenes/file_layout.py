@@ -172,7 +172,8 @@ def layout_of(file: DatasetReader, what: str, rules: ReadRules) -> FileLayout:
     bands = tuple(number for number in range(1, file.count + 1) if number != alpha)
     dtype = common_dtype(file, bands)
     missing = missing_of(file, bands, dtype, nodata=rules.nodata, alpha=alpha)
-    mixed = len({file.dtypes[band - 1] for band in bands}) > 1
+    dtypes = file.dtypes
+    mixed = len({dtypes[band - 1] for band in bands}) > 1
     height, width = file.block_shapes[0]
     layout = FileLayout((int(height), int(width)), bands, dtype, missing, mixed=mixed)
     palette = None if rules.codes else palette_of(file, bands, what)

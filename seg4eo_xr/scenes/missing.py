@@ -96,9 +96,11 @@ def missing_of(
     alpha
         Number of the alpha band.
     """
-    stated = [file.nodatavals[band - 1] if nodata is None else nodata for band in bands]
+    # each of these asks for all bands
+    own, kinds_of = file.nodatavals, file.mask_flag_enums
+    stated = [own[band - 1] if nodata is None else nodata for band in bands]
     usable = [one if one is not None and fits(one, dtype) else None for one in stated]
-    flags = [set(file.mask_flag_enums[band - 1]) for band in bands]
+    flags = [set(kinds_of[band - 1]) for band in bands]
     masks: tuple[int, ...] = ()
     if any(not kinds for kinds in flags):
         masks = tuple(bands)
@@ -195,7 +197,8 @@ def alpha_band(file: DatasetReader) -> int | None:
 
 def common_dtype(file: DatasetReader, bands: Sequence[int]) -> np.dtype[Any]:
     """Return the dtype that holds the numbers of all of some bands."""
-    return np.result_type(*{np.dtype(file.dtypes[band - 1]) for band in bands})
+    dtypes = file.dtypes
+    return np.result_type(*{np.dtype(dtypes[band - 1]) for band in bands})
 
 
 def _as_type(number: float, dtype: np.dtype[Any]) -> np.generic:

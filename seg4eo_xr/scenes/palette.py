@@ -49,7 +49,8 @@ def palette_of(file: DatasetReader, bands: Sequence[int], what: str) -> Palette 
     ValueError
         If one of several bands has a colour table.
     """
-    kinds = [file.colorinterp[band - 1] for band in bands]
+    of_all = file.colorinterp
+    kinds = [of_all[band - 1] for band in bands]
     if ColorInterp.palette not in kinds or file.dtypes[bands[0] - 1] not in ("uint8", "uint16"):
         return None
     if len(bands) > 1:

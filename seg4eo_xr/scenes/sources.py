@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,23 +202,18 @@ def read_zarr(path: str | Path, what: str) -> tuple[xr.Dataset, tuple[int, int]]
     system lists them in any.
     """
     require_local_path(path, "scene")
+    opening = partial(xr.open_zarr, str(path), chunks={}, mask_and_scale=False, decode_coords="all")
     try:
-        group = zarr.open_group(str(path), mode="r")
-        consolidated = group.metadata.consolidated_metadata is not None
-        store = xr.open_zarr(
-            str(path),
-            chunks={},
-            mask_and_scale=False,
-            decode_coords="all",
-            consolidated=consolidated,
-        )
+        try:
+            store = opening(consolidated=True)
+        except (ValueError, KeyError):
+            store = opening(consolidated=False)
+            store = store[sorted(map(str, store.data_vars), key=str.casefold)]
     except (OSError, ValueError, KeyError) as error:
         raise OSError(f"cannot open {what} as a Zarr store: {error}") from error
-    if not consolidated:
-        store = store[sorted(map(str, store.data_vars), key=str.casefold)]
     rasters = [array for array in store.data_vars.values() if array.ndim > 1]
     if not rasters:
-        raise ValueError(_no_raster(group, str(path).rstrip("/"), what))
+        raise ValueError(_no_raster(str(path).rstrip("/"), what))
     largest = max(rasters, key=lambda array: array.ndim)
     stored = largest.encoding.get("shards") or largest.encoding.get("chunks")
     sides = dict(zip(largest.dims, stored or (1,) * largest.ndim, strict=True))
@@ -225,12 +221,12 @@ def read_zarr(path: str | Path, what: str) -> tuple[xr.Dataset, tuple[int, int]]
     return store, (height, width)
 
 
-def _no_raster(group: zarr.Group, path: str, what: str) -> str:
+def _no_raster(path: str, what: str) -> str:
     """Text of the error for a store whose root holds no raster: its groups may."""
     found = sorted(
         {
             name.rpartition("/")[0]
-            for name, member in group.members(max_depth=None)
+            for name, member in zarr.open_group(path, mode="r").members(max_depth=None)
             if isinstance(member, zarr.Array) and member.ndim > 1
         }
     )
