@@ -163,7 +163,7 @@ def summarize(
         codes,
         class_pixels,
         _dark_numbers(images, valid),
-        _lost(labels, ~valid, rules.ignore),
+        _lost(labels, valid, valid_fraction < 1, rules.ignore),
         _margins(images, valid),
     )
 
@@ -211,10 +211,13 @@ def class_columns(summary: ShardSummary, codes: Sequence[int] | NDArray[np.int64
     return columns
 
 
-def _lost(labels: np.ndarray, missing: NDArray[np.bool_], ignore: int) -> NDArray[np.float64]:
+def _lost(
+    labels: np.ndarray, valid: NDArray[np.bool_], holed: NDArray[np.bool_], ignore: int
+) -> NDArray[np.float64]:
     """Count the labelled pixels that are missing, but not at a margin of the scene."""
-    if not missing.any():
+    if not holed.any():
         return np.empty((0, 2))
+    labels, missing = labels[holed], ~valid[holed]
     inner = np.array([_without_margins(patch) for patch in missing]) & (labels != ignore)
     if not inner.any():
         return np.empty((0, 2))

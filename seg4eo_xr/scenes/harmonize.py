@@ -6,6 +6,7 @@ both conventions look alike to every check of form, and a model that sees both l
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -314,9 +315,18 @@ def dark_numbers(sample: np.ndarray) -> np.ndarray:
     dark = np.full(len(sample), np.nan)
     known = sample[:, 2 * np.count_nonzero(sample > 0, axis=0) >= len(sample)]
     if known.size:
-        low, high = np.percentile(known, (1, 99), axis=1)
+        # for some hundred pixels `numpy.percentile` takes ten times as long as the sorting
+        ordered = np.sort(known, axis=1)
+        low, high = (_percentile(ordered, q) for q in (0.01, 0.99))
         dark[low < high] = low[low < high]
     return dark
+
+
+def _percentile(ordered: np.ndarray, q: float) -> np.ndarray:
+    """Quantile of each row of sorted numbers, interpolated as `numpy.quantile` does."""
+    place = q * (ordered.shape[1] - 1)
+    below, above = (ordered[:, round_(place)].astype(float) for round_ in (math.floor, math.ceil))
+    return below + (above - below) * (place % 1)
 
 
 def raised_by(dtype: np.dtype, brightest: float) -> float | None:

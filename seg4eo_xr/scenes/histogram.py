@@ -384,7 +384,10 @@ def _ascending_bits(numbers: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # beyond float32 the outermost bins serve
         bits = numbers.astype(np.float32).view(np.uint32)
     # the bits of positive floats ascend as the floats do, those of negative ones descend
-    return np.asarray(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)))
+    turned = (bits.view(np.int32) >> 31).view(np.uint32)
+    turned |= np.uint32(1 << 31)
+    bits ^= turned
+    return bits
 
 
 def _float_of_bits(ascending: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from seg4eo_xr.scenes.cubes import open_cube
 from seg4eo_xr.scenes.harmonize import (
     OffsetWarning,
     check_offsets,
+    dark_numbers,
     harmonize,
     lower_block,
     probable_shift,
@@ -181,6 +182,13 @@ def test_what_does_not_tell_is_refused(scene, tmp_path):
     with pytest.raises(ValueError, match="float32"):
         harmonize(scene.astype(np.float32), NEW)
     assert np.array_equal(harmonize(scene, shift=0), scene)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 99, 100, 257])
+def test_dark_numbers_are_first_percentiles(pixels):
+    sample = np.random.default_rng(pixels).integers(1, 5000, (3, pixels)).astype(np.uint16)
+    low = np.percentile(sample, 1, axis=1) if pixels > 1 else np.full(3, np.nan)
+    np.testing.assert_allclose(dark_numbers(sample), low, rtol=1e-12)
 
 
 def test_dark_numbers_give_a_raised_scene_away(scene, raised):
