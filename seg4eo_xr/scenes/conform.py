@@ -288,7 +288,17 @@ def _outside(numbers: np.ndarray, contract: Contract) -> np.ndarray:
 
 
 def _range_remedy(numbers: np.ndarray, contract: Contract, trained: Contract) -> str:
-    """Advise the training's scaling where the numbers fit with it; otherwise look at the data."""
+    """Advise the training's scaling or none where numbers fit with it; else look at the data."""
+    bands = len(contract.bands)
+    plain = replace(contract, scale=(1.0,) * bands, offset=(0.0,) * bands)
+    if (plain.scale, plain.offset) != (contract.scale, contract.offset) and not _outside(
+        numbers, plain
+    ).any():
+        return (
+            "they fit as they are, so that the scaling in the scene's attributes (scales, offsets) "
+            "or tags seems to have been applied before: open it with --scale 1 --offset 0 "
+            "(scale=1, offset=0)"
+        )
     scaling = trained.scale, trained.offset
     rescaled = replace(contract, scale=scaling[0], offset=scaling[1])
     if scaling != (contract.scale, contract.offset) and not _outside(numbers, rescaled).any():

@@ -326,7 +326,7 @@ def _percentile(ordered: np.ndarray, q: float) -> np.ndarray:
     """Quantile of each row of sorted numbers, interpolated as `numpy.quantile` does."""
     place = q * (ordered.shape[1] - 1)
     below, above = (ordered[:, round_(place)].astype(float) for round_ in (math.floor, math.ceil))
-    return below + (above - below) * (place % 1)
+    return np.asarray(below + (above - below) * (place % 1))
 
 
 def raised_by(dtype: np.dtype, brightest: float) -> float | None:

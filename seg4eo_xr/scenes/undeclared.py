@@ -20,6 +20,8 @@ _LEAST_SHARE = 0.01
 def constant_margin(values: np.ndarray, valid: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Find valid pixels that look missing: of one usual number, along a whole side, in all bands.
 
+    A single band of signed or real numbers may well be 0 along a side: heights are, at the sea.
+
     Parameters
     ----------
     values
@@ -43,6 +45,8 @@ def constant_margin(values: np.ndarray, valid: NDArray[np.bool_]) -> tuple[float
     for row, col in ((0, 0), (-1, -1)):
         number = values[0, row, col]
         if (values[:, row, col] != number).any() or not _is_usual(number):
+            continue
+        if len(values) == 1 and number == 0 and values.dtype.kind != "u":
             continue
         for side in ((slice(None), row, slice(None)), (slice(None), slice(None), col)):
             if valid[side[1:]].all() and (values[side] == number).all():

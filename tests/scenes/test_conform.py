@@ -102,6 +102,9 @@ def test_the_remedy_fits_the_data():
     trained = replace(trained, normalization=replace(trained.normalization, upper=(0.4, 0.4)))
     with pytest.warns(ContractWarning, match=r"--scale 0.0001 --offset 0 \(scale=0.0001"):
         ValueCheck(trained)(numbers.astype(np.uint16), everywhere, replace(trained, scale=(1, 1)))
+    applied = (numbers * 1e-4).astype(np.float32)  # and the attributes kept
+    with pytest.warns(ContractWarning, match=r"applied before.*--scale 1 --offset 0"):
+        ValueCheck(trained)(applied, everywhere, trained)
     pictures = np.full((2, 20, 20), 40, np.uint8)
     with pytest.warns(ContractWarning, match=r"uint16 and the scene is uint8.*--nodata") as caught:
         ValueCheck(make_contract())(pictures, everywhere, make_contract())
@@ -237,6 +240,18 @@ def test_a_margin_that_is_mapped_like_data_is_named_once():
         check(values, np.ones((40, 40), bool), marked_contract())
     assert len(caught) == 1
     check(values, np.ones((40, 40), bool), marked_contract())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bands", "told"),
+    [("int16", 1, False), ("float32", 1, False), ("uint16", 1, True), ("int16", 2, True)],
+)
+def test_heights_of_0_at_the_sea_are_no_margin(dtype, bands, told, recwarn):
+    values = np.random.default_rng(0).integers(1, 4000, (bands, 40, 40)).astype(dtype)
+    values[:, :10] = 0
+    contract = replace(make_contract(("height", "slope")[:bands]), dtype=dtype)
+    ValueCheck(contract)(values, np.ones((40, 40), bool), contract)
+    assert [one.category for one in recwarn] == told * [SceneWarning]
 
 
 def test_slanted_pixels_of_a_sinusoidal_grid_are_of_one_size_everywhere():
