@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from seg4eo_xr.inference.hardware import Hardware
     from seg4eo_xr.inference.options import Precision, PrecisionChoice
+    from seg4eo_xr.scenes.contract import Normalization
 
 # What autocast runs in the lower precision whatever comes in; all else keeps its float32 numbers.
 _CAST = (
@@ -29,7 +30,9 @@ class PrecisionWarning(Seg4EOWarning):
     """A number format that the machine computes slowly."""
 
 
-def resolve_precision(choice: PrecisionChoice, hardware: Hardware) -> Precision:
+def resolve_precision(
+    choice: PrecisionChoice, hardware: Hardware, normalization: Normalization | None = None
+) -> Precision:
     """Turn ``auto`` into the fastest precision that all machines of a run have.
 
     Parameters
@@ -38,11 +41,15 @@ def resolve_precision(choice: PrecisionChoice, hardware: Hardware) -> Precision:
         What the options say.
     hardware
         Where the network will run.
+    normalization
+        That of the model.
 
     Returns
     -------
     str
         ``bfloat16`` where it is computed in hardware, else ``float32``; any other choice as it is.
+        Models that normalise each patch by itself get ``float32``: those of SemanticSeg4EO, whose
+        maps it gives.
 
     Warns
     -----
@@ -56,6 +63,8 @@ def resolve_precision(choice: PrecisionChoice, hardware: Hardware) -> Precision:
     >>> resolve_precision("auto", old), resolve_precision("auto", new)
     ('float32', 'bfloat16')
     """
+    if choice == "auto" and normalization is not None and normalization.by_patch:
+        return "float32"
     if choice == "auto":
         return "bfloat16" if "bfloat16" in hardware.fast_formats else "float32"
     if choice != "float32" and choice not in hardware.fast_formats:

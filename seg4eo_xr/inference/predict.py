@@ -190,13 +190,10 @@ def make_runner(
         layers=options.layers,
         probability_dtype=options.probability_dtype,
     )
-    # The maps of SemanticSeg4EO, which normalises so, are those of float32.
-    exact = options.precision == "auto" and checkpoint.contract.normalization.by_patch
-    precision = "float32" if exact else options.precision
     network = Network.from_checkpoint(
         checkpoint,
         window=side,
-        precision=resolve_precision(precision, hardware),
+        precision=resolve_precision(options.precision, hardware, checkpoint.contract.normalization),
         device=hardware.device,
         compile=resolve_compile(options.compile, hardware),
         tta=options.tta,
