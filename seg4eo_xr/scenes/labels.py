@@ -226,8 +226,9 @@ def _from_raster(
         dask="parallelized",
         output_dtypes=[rules.dtype],
     )
-    labels = place(codes.data, plane.rio.crs, grid_transform(plane, one))
-    labels = labels.assign_attrs(chosen.attrs).rio.write_nodata(options.ignore)
+    labels = plane.copy(data=codes.data)
+    labels.attrs = dict(chosen.attrs)
+    labels = labels.rio.write_nodata(options.ignore)
     if like is not None:
         labels = _on_grid_of(labels, like, what, options)
     if table is None:
