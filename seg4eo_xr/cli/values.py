@@ -67,7 +67,8 @@ def _refusal(shown: Any, words: list[Any], kind: Any) -> str:
     known = choices_of(kind)
     strange = [word for word in words if isinstance(word, str) and word not in known]
     hint = suggestion(strange[0], known) if strange else ""
-    return f"{shown!r} is not {accepted(kind)}{hint}"
+    empty = " (it is empty)" if not str(shown).strip() else ""
+    return f"{shown!r} is not {accepted(kind)}{empty}{hint}"
 
 
 def _part_from_words(words: list[str], part: Any) -> Any:
@@ -84,7 +85,7 @@ def _part_from_words(words: list[str], part: Any) -> Any:
         raise ValueError("one word is wanted")
     if origin is Literal:
         return _chosen(words[0], part)
-    return _path(words[0]) if part is Path else part(words[0])
+    return _text(words[0], part) if part in (str, Path) else part(words[0])
 
 
 def _part_from_toml(value: Any, part: Any) -> Any:
@@ -99,16 +100,16 @@ def _part_from_toml(value: Any, part: Any) -> Any:
         return float(value)
     if part is str and isinstance(value, date):
         return value.isoformat()
-    if part is Path and isinstance(value, str):
-        return _path(value)
+    if part in (str, Path) and isinstance(value, str):
+        return _text(value, part)
     if origin is None and type(value) is part:
         return value
     return _refuse(value)
 
 
-def _path(text: str) -> Path:
-    """Make a path, which an empty word is not: it would be the current folder."""
-    return Path(text) if text.strip() else _refuse(text)
+def _text(word: str, part: type[str | Path]) -> str | Path:
+    """Make a text or path, which an empty word is not: as a path it would be the current folder."""
+    return part(word) if word.strip() else _refuse(word)
 
 
 def _chosen(value: Any, part: Any) -> Any:

@@ -32,7 +32,7 @@ from seg4eo_xr.testing import synthetic_sentinel2
 
 COMMAND = shutil.which("seg4eo-xr", path=Path(sys.executable).parent) or ""
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).filter(
-    lambda text: text.lower() != UNSET
+    lambda text: text.strip() and text.lower() != UNSET
 )
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
@@ -386,6 +386,11 @@ def test_an_empty_word_is_no_path(tmp_path, monkeypatch, capsys):
         )
     assert main([*train, "--config", "train.toml"]) == 2
     assert "save_dir = '' is not a path" in capsys.readouterr().err
+    for option in ("--input", "--model", "--output"):
+        assert main(["predict", option, ""]) == 2
+        told = capsys.readouterr().err
+        assert f"{option}: '' is not" in told
+        assert "(it is empty)" in told
 
 
 def test_flags_take_a_truth_value_as_the_scripts_do(capsys):
