@@ -14,6 +14,9 @@ from seg4eo_xr.scenes.missing import SceneWarning, fits, mark_missing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SCALE_KEYS = ("scales", "scale_factor")
+_OFFSET_KEYS = ("offsets", "add_offset")
+
 
 def band_names_of(scene: xr.DataArray) -> list[str]:
     """Names of a scene's bands, in order."""
@@ -38,8 +41,8 @@ def band_scaling(scene: xr.DataArray) -> tuple[tuple[float, ...], tuple[float, .
         If there are more or fewer numbers than bands.
     """
     return (
-        _numbers_by_band(scene, ("scales", "scale_factor"), 1.0),
-        _numbers_by_band(scene, ("offsets", "add_offset"), 0.0),
+        _numbers_by_band(scene, _SCALE_KEYS, 1.0),
+        _numbers_by_band(scene, _OFFSET_KEYS, 0.0),
     )
 
 
@@ -92,7 +95,6 @@ def with_names(scene: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
             f"band_names (--band_names) needs {scene.sizes['band']} names, got {names!r}"
         )
     require_distinct(names)
-    require_distinct(names)
     scales, offsets = band_scaling(scene)
     return with_band_attrs(scene.assign_coords(band=list(names)), scales, offsets)
 
@@ -111,7 +113,9 @@ def with_band_attrs(
 ) -> xr.DataArray:
     """Write scaling, and names as rioxarray writes them into files, into the attributes."""
     attrs: dict[str, object] = {"long_name": tuple(band_names_of(scene))}
-    if any(scale != 1 for scale in scales) or any(offsets):
+    # also over what the scene said before, which may be of other bands or of another scaling
+    known = any(key in scene.attrs for key in (*_SCALE_KEYS, *_OFFSET_KEYS))
+    if known or any(scale != 1 for scale in scales) or any(offsets):
         attrs |= {"scales": tuple(scales), "offsets": tuple(offsets)}
     return scene.assign_attrs(attrs)
 

@@ -119,6 +119,20 @@ class TestFiles:
         assert band_scaling(opened.sel(band=["band_2", "band_1"])) == ((0.2, 0.1), (-1.0, 0.0))
         assert opened.dtype == np.uint8
 
+    def test_numbers_that_were_scaled_before_are_opened_as_they_are(self, path):
+        assert set(band_scaling(open_scene(path))[0]) == {0.0001}
+        plain = open_scene(path, scale=1.0, offset=0.0)
+        assert set(band_scaling(plain)[0]) == {1.0}
+        assert set(band_scaling(plain)[1]) == {0.0}
+
+    @pytest.mark.parametrize("picked", [["B03"], ["B03", "B02"], ["B04", "B03", "B02"]])
+    def test_scaling_stays_with_the_bands_that_are_picked(self, scene, picked):
+        scales = {"B02": 1.0, "B03": 1.0, "B04": 0.5}
+        some = scene.sel(band=list(scales)).assign_attrs(
+            long_name=tuple(scales), scales=tuple(scales.values()), offsets=(0.0,) * 3
+        )
+        assert band_scaling(open_scene(some, bands=picked))[0] == tuple(map(scales.get, picked))
+
     def test_nodata_is_taken_or_given(self, path):
         assert open_scene(path, nodata=7).rio.nodata == 7
         with pytest.raises(ValueError, match=r"-5.*uint16"):
