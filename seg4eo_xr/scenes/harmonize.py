@@ -81,7 +81,7 @@ def stored_shift(metadata: Mapping[str, Any] | str | Path) -> int | None:
         return -offsets.pop()
     for key in _BASELINE_KEYS:
         if tags.get(key) is not None:
-            return _shift_of_baseline(float(str(tags[key]).lstrip("Nn")))
+            return _shift_of_baseline(_baseline(str(tags[key])))
     found = (baseline_of_name(str(tags[key])) for key in _NAME_KEYS if tags.get(key))
     return next((_shift_of_baseline(baseline) for baseline in found if baseline), None)
 
@@ -150,10 +150,7 @@ def harmonize(
             )
         scene = scene.copy(data=_lowered(scene.data, scene.rio.nodata, tuple(shifts)))
     none = (0.0,) * len(offsets)
-    scene = with_band_attrs(scene, scales, none).assign_attrs({_APPLIED: "true"})
-    if all(scale == 1 for scale in scales):
-        scene.attrs.pop("offsets", None)
-    return scene
+    return with_band_attrs(scene, scales, none).assign_attrs({_APPLIED: "true"})
 
 
 def harmonize_files(scenes: Sequence[xr.DataArray], names: Sequence[str]) -> list[xr.DataArray]:
@@ -452,6 +449,12 @@ def lowering(shift: float, dtype: np.dtype) -> str:
 
 def _flat(numbers: ArrayLike) -> list[float]:
     return [float(number) for number in np.asarray(numbers, float).ravel()]
+
+
+def _baseline(text: str) -> float:
+    """Processing baseline of ``04.00``, ``N04.00`` or, as in names of products, ``N0400``."""
+    digits = text.lstrip("Nn")
+    return float(f"{digits[:2]}.{digits[2:]}" if re.fullmatch(r"\d{4}", digits) else digits)
 
 
 def _shift_of_baseline(baseline: float | None) -> int | None:
