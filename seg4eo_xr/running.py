@@ -46,9 +46,9 @@ def run_to_the_end(tasks: Sequence[Any]) -> Sequence[Any]:
         return _run_on_cluster(client, tasks)
     if scheduler in _THREADS and dask.config.get("pool", None) is None:
         workers = dask.config.get("num_workers", None) or CPU_COUNT
-        with ThreadPoolExecutor(workers) as pool, dask.config.set(pool=pool):
+        with ThreadPoolExecutor(workers) as pool:
             # Named, since dask would import distributed to look for a cluster.
-            return _kept(tasks, scheduler=dask.threaded.get)
+            return _kept(tasks, scheduler=dask.threaded.get, pool=pool)
     return _kept(tasks)
 
 
