@@ -204,9 +204,11 @@ def _table(rows: Sequence[Row], what: str) -> ClassTable:
 
 
 def _csv_rows(text: str, what: str) -> Iterator[Row]:
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    lines = text.splitlines()
+    if lines and re.fullmatch("sep=.", lines[0].strip()):  # a line that Excel adds
+        lines = lines[1:]
+    delimiter = max(",;\t", key="".join(lines[:1]).count)
+    reader = csv.DictReader(lines, delimiter=delimiter)
     written = [field for field in reader.fieldnames or () if field]
     headings = ["_".join(field.lower().split()) for field in written]
     fields = dict(zip(headings, written, strict=True))

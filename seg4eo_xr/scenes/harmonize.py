@@ -10,6 +10,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,11 +80,10 @@ def stored_shift(metadata: Mapping[str, Any] | str | Path) -> int | None:
     }
     if len(offsets) == 1:
         return -offsets.pop()
-    for key in _BASELINE_KEYS:
-        if tags.get(key) is not None:
-            return _shift_of_baseline(_baseline(str(tags[key])))
-    found = (baseline_of_name(str(tags[key])) for key in _NAME_KEYS if tags.get(key))
-    return next((_shift_of_baseline(baseline) for baseline in found if baseline), None)
+    stated = (_baseline(str(tags.get(key, ""))) for key in _BASELINE_KEYS)
+    named = (baseline_of_name(str(tags[key])) for key in _NAME_KEYS if tags.get(key))
+    found = (baseline for baseline in chain(stated, named) if baseline)
+    return _shift_of_baseline(next(found, None))
 
 
 def harmonize(
@@ -451,10 +451,10 @@ def _flat(numbers: ArrayLike) -> list[float]:
     return [float(number) for number in np.asarray(numbers, float).ravel()]
 
 
-def _baseline(text: str) -> float:
+def _baseline(text: str) -> float | None:
     """Processing baseline of ``04.00``, ``N04.00`` or, as in names of products, ``N0400``."""
-    digits = text.lstrip("Nn")
-    return float(f"{digits[:2]}.{digits[2:]}" if re.fullmatch(r"\d{4}", digits) else digits)
+    found = re.fullmatch(r"[Nn]?(\d{1,2})[.]?(\d{2}|\d)?", text.strip())
+    return float(f"{found[1]}.{found[2] or 0}") if found else None
 
 
 def _shift_of_baseline(baseline: float | None) -> int | None:

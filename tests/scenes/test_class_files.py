@@ -94,6 +94,11 @@ def test_names_and_colours_may_be_missing(write):
     assert named.names == ("class 1", "water")
 
 
+def test_excels_line_of_the_separator_is_no_heading(write):
+    table = read_classes(write("classes.csv", "sep=;\ncode;name\n3;water\n"))
+    assert table.code_of == {"water": 3}
+
+
 def test_headings_have_blanks_and_capitals(write):
     table = read_classes(write("classes.csv", "Class Code;Class Name;Count\n3;water;9\n"))
     assert table == ClassTable.from_codes([3], ["water"])
