@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seg4eo_xr.notices import warn
 from seg4eo_xr.scenes.bands import has_nodata
-from seg4eo_xr.scenes.class_files import read_classes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.conform import PIXEL_TOLERANCE, ground_sample_distance
 from seg4eo_xr.scenes.label_options import LabelWarning
@@ -33,11 +31,6 @@ _ONE_SCALING = (
     "bring Sentinel-2 to one convention with --harmonize auto (harmonize='auto'), or set the "
     "attributes scales and offsets"
 )
-
-
-def as_class_table(classes: ClassTable | str | Path | None) -> ClassTable | None:
-    """Read the class table where `classes` is a file."""
-    return read_classes(classes) if isinstance(classes, str | Path) else classes
 
 
 def require_alike(first: PatchSource, other: PatchSource) -> None:

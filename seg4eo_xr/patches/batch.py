@@ -13,7 +13,7 @@ from seg4eo_xr.geometry.splits import ColumnSplit, as_rule
 from seg4eo_xr.html import card_html, lines_html, table_html
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
-from seg4eo_xr.patches.agreement import as_class_table, in_order_of, require_alike
+from seg4eo_xr.patches.agreement import in_order_of, require_alike
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.class_agreement import in_one_table
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
@@ -21,6 +21,7 @@ from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.planning import plan_extraction
 from seg4eo_xr.patches.sources import plan_scene
 from seg4eo_xr.scenes.bands import has_nodata
+from seg4eo_xr.scenes.class_files import as_class_table
 from seg4eo_xr.scenes.coding import classes_of_column, table_of_column
 from seg4eo_xr.scenes.label_options import LabelOptions
 from seg4eo_xr.scenes.labels import open_labels

@@ -11,7 +11,7 @@ import numpy as np
 from seg4eo_xr.geometry.splits import ColumnSplit, as_rule
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
-from seg4eo_xr.patches.agreement import as_class_table, in_order_of
+from seg4eo_xr.patches.agreement import in_order_of
 from seg4eo_xr.patches.building import (
     JOURNAL,
     built_anew,
@@ -32,6 +32,7 @@ from seg4eo_xr.patches.suspicion import missing_data_problems
 from seg4eo_xr.patches.writing import commit, size_arrays
 from seg4eo_xr.progress import progress_bar
 from seg4eo_xr.running import run_to_the_end
+from seg4eo_xr.scenes.class_files import as_class_table
 from seg4eo_xr.scenes.harmonize import check_offsets, raised_by
 from seg4eo_xr.scenes.missing import SceneWarning
 from seg4eo_xr.scenes.statistics import merge_histograms, warn_of_fills

@@ -13,13 +13,13 @@ from rasterio.errors import NotGeoreferencedWarning
 from seg4eo_xr.geometry.splits import SPELLINGS, ColumnSplit
 from seg4eo_xr.notices import Seg4EOWarning
 from seg4eo_xr.options import changed
-from seg4eo_xr.patches.agreement import as_class_table
 from seg4eo_xr.patches.building import locate
 from seg4eo_xr.patches.extract import run_extraction, store_to_extend
 from seg4eo_xr.patches.files import file_sources
 from seg4eo_xr.patches.options import ExtractOptions
 from seg4eo_xr.patches.pairs import IMAGE_WORDS, LABEL_WORDS
 from seg4eo_xr.patches.planning import plan_extraction
+from seg4eo_xr.scenes.class_files import as_class_table
 from seg4eo_xr.scenes.label_options import LabelOptions
 
 if TYPE_CHECKING:

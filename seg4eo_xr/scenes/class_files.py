@@ -105,6 +105,24 @@ def read_classes(path: str | PathLike[str]) -> ClassTable:
     return _table(rows, what)
 
 
+def as_class_table(classes: ClassTable | str | Path | None) -> ClassTable | None:
+    """Read the class table where `classes` is a file.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a file nor a table.
+    """
+    if isinstance(classes, str | Path):
+        return read_classes(classes)
+    if classes is not None and not isinstance(classes, ClassTable):
+        raise TypeError(
+            f"classes must be a ClassTable or the path of a file, got {type(classes).__name__}; "
+            "make a table with ClassTable.from_codes([1, 2], ['forest', 'water'])"
+        )
+    return classes
+
+
 def _tagged_rows(path: str | PathLike[str]) -> list[Row]:
     """Classes in a raster's tags, where our maps have those that no table of GDAL can hold."""
     with rasterio.open(path) as raster:

@@ -16,7 +16,7 @@ from seg4eo_xr.options import changed
 from seg4eo_xr.scenes.bands import stated_nodata
 from seg4eo_xr.scenes.borders import ignore_borders
 from seg4eo_xr.scenes.burning import burn
-from seg4eo_xr.scenes.class_files import named_classes, read_classes
+from seg4eo_xr.scenes.class_files import as_class_table, named_classes
 from seg4eo_xr.scenes.classes import ClassTable
 from seg4eo_xr.scenes.grid import (
     as_band_y_x,
@@ -133,8 +133,7 @@ def open_labels(
     """
     options = changed(options, LabelOptions, changes)
     what = f"labels {str(source)!r}" if isinstance(source, (str, Path)) else "the labels"
-    if isinstance(classes, (str, Path)):
-        classes = read_classes(classes)
+    classes = as_class_table(classes)
     as_vector = options.column is not None or options.layer is not None
     opened = _open(source, what, options, as_vector=as_vector)
     if isinstance(opened, xr.DataArray):

@@ -10,6 +10,7 @@ from seg4eo_xr.maps.cog import write_cog
 from seg4eo_xr.scenes.class_files import named_classes, read_classes, write_classes
 from seg4eo_xr.scenes.classes import ClassTable, default_color
 from seg4eo_xr.scenes.label_options import LabelWarning
+from seg4eo_xr.scenes.labels import open_labels
 from seg4eo_xr.testing import synthetic_sentinel2
 
 NAMES = st.text(
@@ -271,3 +272,10 @@ def test_a_table_written_with_a_name_of_two_codes_still_loads():
     assert ClassTable.from_attrs(attrs).names == ("forest (1)", "forest (2)")
     old = {"codes": [1, 2], "names": ["forest", "forest"], "colors": ["#009e73", "#e69f00"]}
     assert ClassTable.from_dict(old).names == ("forest (1)", "forest (2)")
+
+
+@pytest.mark.parametrize("classes", [{1: "forest"}, ["forest"]])
+def test_what_is_no_class_table_is_named(classes):
+    labels = synthetic_sentinel2((32, 32))[1]
+    with pytest.raises(TypeError, match=r"ClassTable or the path.*got (dict|list).*from_codes"):
+        open_labels(labels, classes=classes)
