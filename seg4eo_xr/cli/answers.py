@@ -101,12 +101,18 @@ def of_jobs(results: Mapping[str, JobResult]) -> Told:
             f"{about['statistics']['pixels']:,}",
             f"{about['statistics']['missing_pixels']:,}",
             amount_text(about["statistics"]["area_km2"]),
-            max(about["statistics"]["classes"], key=lambda row: row["pixels"])["name"],
+            _commonest(about["statistics"]["classes"]),
         ]
         for name, about in one.items()
     ]
     table = table_text(["map", "pixels", "nodata", "km²", "commonest class"], rows)
     return Told(f"{table}\n\n{total}", {"total": total.report(), "scenes": one})
+
+
+def _commonest(classes: list[dict[str, Any]]) -> str:
+    """Name of the class with most pixels; a map of nothing but nodata has none."""
+    most = max(classes, key=lambda row: row["pixels"])
+    return str(most["name"]) if most["pixels"] else "-"
 
 
 def plain(value: Any) -> Any:

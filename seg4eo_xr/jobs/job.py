@@ -222,7 +222,8 @@ def predict_scenes(
     FileExistsError, TimeoutError
         See `predict_to_zarr`.
     ValueError
-        If two scenes have one name, or an array has none; and see `predict_to_zarr`.
+        If two scenes have one name or would write the same file, or an array has no name; and see
+        `predict_to_zarr`.
     JobFailedError
         If some scenes cannot be opened or have tiles that failed; the others are finished before.
 
@@ -284,9 +285,17 @@ def _require_places(
 ) -> None:
     """Raise an error, before anything runs, where one of several maps cannot be made."""
     sources = [path for scene in scenes.values() for path in _paths_of(scene)]
-    for target in targets.values():
+    owners: dict[str, str] = {}
+    for name, target in targets.items():
         order.require_place(target)
         require_apart(order.files(target), sources)
+        for file in order.files(target):
+            other = owners.setdefault(str(file), name)
+            if other != name:
+                raise ValueError(
+                    f"{other!r} and {name!r} would both write {file}; rename one of them, or map "
+                    "them into different folders (--output)"
+                )
 
 
 def _make_each(

@@ -82,6 +82,24 @@ def test_two_files_of_one_name_are_refused_before_anything_runs(files, tmp_path)
     assert not (tmp_path / "maps").exists()
 
 
+def test_the_confidence_of_one_scene_is_not_replaced_by_the_map_of_another(files, tmp_path):
+    scenes = {"a": files / "a.tif", "a_confidence": files / "b.tif"}
+    with pytest.raises(ValueError, match=r"would both write .*a_confidence\.tif"):
+        run(scenes, tmp_path / "maps", layers=("classes", "confidence"), overwrite=True)
+    assert not (tmp_path / "maps").exists()
+    assert list(run(scenes, tmp_path / "maps")) == ["a", "a_confidence"]
+
+
+def test_a_map_of_nothing_but_nodata_has_no_commonest_class(files, tmp_path, capsys):
+    empty = toy_scene()
+    empty = empty.where(empty != empty, empty.rio.nodata).astype(empty.dtype)
+    empty.rio.write_nodata(toy_scene().rio.nodata).rio.to_raster(tmp_path / "empty.tif")
+    words = ["predict", "--model", f"{files}/model.pth", "--overlap", "8", "--output"]
+    assert main([*words, f"{tmp_path}/maps/", "--input", f"{tmp_path}/empty.tif"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "empty.tif" in line)
+    assert row.split()[-1] == "-"
+
+
 def test_maps_do_not_replace_their_scenes(files, capsys):
     with pytest.raises(ValueError, match="is the scene itself"):
         run([files / "a.tif"], files, overwrite=True)
