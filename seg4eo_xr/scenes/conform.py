@@ -276,7 +276,7 @@ def _outside(numbers: np.ndarray, contract: Contract) -> np.ndarray:
     upper = np.array(contract.normalization.upper)
     lowest, highest = np.array(contract.minimum), np.array(contract.maximum)
     is_copy = numbers.dtype.kind in "iu" and numbers.dtype != contract.dtype
-    if is_copy and contract.normalization.kind in ("percentile", "standard"):
+    if is_copy and contract.normalization.kind == "percentile":
         # One of fewer bits has no bright numbers, and need not lie outside the range.
         top = np.iinfo(numbers.dtype).max * np.array(contract.scale) + np.array(contract.offset)
         if (top < upper).all():
